@@ -1,0 +1,258 @@
+//! Checkpoints: honeycomb's own documents, and what a block after one links to.
+
+use serde::{Deserialize, Serialize};
+
+use crate::block_number::BlockNumber;
+use crate::content_id::ContentId;
+use crate::network::CheckpointKind;
+use crate::operation::{Operation, Operations};
+use crate::state_digest::StateDigest;
+
+/// What voters vote on and what binds the blocks between two checkpoints
+/// (`docs/protocol.md`, sections 3 and 7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Anchor {
+    /// The checkpoint's block.
+    pub block_num: BlockNumber,
+    /// Hash of that block.
+    pub block_hash: ContentId,
+    /// Content id of the checkpoint's document.
+    pub state_hash: ContentId,
+    /// Digest of the state after the block.
+    pub state_digest: StateDigest,
+}
+
+/// A delta that a later delta names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeltaReference {
+    /// Its content id.
+    pub hash: ContentId,
+    /// The block it covers.
+    pub hive_block: BlockNumber,
+}
+
+/// Where the chain of checkpoints stands: everything a delta document says except its operations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckpointChain {
+    /// Block of the last checkpoint.
+    pub last_block: BlockNumber,
+    /// Content id of the last full state.
+    pub root: ContentId,
+    /// Content id of the full state before it.
+    pub prev_root: Option<ContentId>,
+    /// The deltas since `root`, oldest first.
+    pub deltas: Vec<DeltaReference>,
+}
+
+impl CheckpointChain {
+    /// The chain at a full state with nothing known before it: a network's genesis.
+    pub const fn from_state(block: BlockNumber, id: ContentId) -> Self {
+        Self {
+            last_block: block,
+            root: id,
+            prev_root: None,
+            deltas: Vec::new(),
+        }
+    }
+
+    /// What the first block after the last checkpoint links to: the checkpoint's content id.
+    pub fn link(&self) -> ContentId {
+        self.deltas.last().map_or(self.root, |delta| delta.hash)
+    }
+
+    /// The chain after one more checkpoint.
+    #[must_use]
+    pub fn after(&self, kind: CheckpointKind, block: BlockNumber, id: ContentId) -> Self {
+        match kind {
+            CheckpointKind::Delta => {
+                let mut next = self.clone();
+                next.last_block = block;
+                next.deltas.push(DeltaReference {
+                    hash: id,
+                    hive_block: block,
+                });
+                next
+            }
+            CheckpointKind::State => Self {
+                last_block: block,
+                root: id,
+                prev_root: Some(self.root),
+                deltas: Vec::new(),
+            },
+        }
+    }
+
+    /// The chain after a delta document: what a node that starts from it goes on with.
+    pub fn from_delta(document: &DeltaDocument, id: ContentId) -> Self {
+        Self {
+            last_block: document.covered,
+            root: document.root,
+            prev_root: document.prev_root,
+            deltas: document
+                .chain
+                .iter()
+                .copied()
+                .chain([DeltaReference {
+                    hash: id,
+                    hive_block: document.covered,
+                }])
+                .collect(),
+        }
+    }
+}
+
+/// Builds the delta document of a period, block by block.
+///
+/// Canonical JSON of `[n+1, {chain, ops, prev_root, root}]`.
+#[derive(Debug, Clone)]
+pub struct DeltaWriter {
+    after_number: Vec<u8>,
+    empty: bool,
+    tail: Vec<u8>,
+}
+
+impl DeltaWriter {
+    /// The document of the period that starts after `chain.last_block`.
+    pub fn new(chain: &CheckpointChain) -> Self {
+        let mut out = b",{\"chain\":[".to_vec();
+        for (position, delta) in chain.deltas.iter().enumerate() {
+            if position > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(
+                format!(
+                    "{{\"hash\":\"{}\",\"hive_block\":{}}}",
+                    delta.hash, delta.hive_block
+                )
+                .as_bytes(),
+            );
+        }
+        out.extend_from_slice(b"],\"ops\":[");
+        let prev_root = chain.prev_root.map(|id| id.to_string()).unwrap_or_default();
+        let tail = format!("],\"prev_root\":\"{prev_root}\",\"root\":\"{}\"}}]", chain.root).into_bytes();
+        Self {
+            after_number: out,
+            empty: true,
+            tail,
+        }
+    }
+
+    /// Appends the operations of the next block.
+    pub fn push(&mut self, operations: &Operations) {
+        for operation in operations.as_slice() {
+            if !std::mem::take(&mut self.empty) {
+                self.after_number.push(b',');
+            }
+            operation.write_log_entry(&mut self.after_number);
+        }
+    }
+
+    /// The document that covers everything up to and including block `covered`.
+    pub fn finish(self, covered: BlockNumber) -> Vec<u8> {
+        let mut out = format!("[{}", covered.next()).into_bytes();
+        out.extend_from_slice(&self.after_number);
+        out.extend_from_slice(&self.tail);
+        out
+    }
+}
+
+/// A delta document, read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeltaDocument {
+    /// The block it covers (the document says this plus one).
+    pub covered: BlockNumber,
+    /// Content id of the last full state.
+    pub root: ContentId,
+    /// Content id of the full state before it.
+    pub prev_root: Option<ContentId>,
+    /// The deltas since `root` before this one, oldest first.
+    pub chain: Vec<DeltaReference>,
+    /// The log since the checkpoint before.
+    pub log: Vec<Operation>,
+}
+
+/// A document that is no delta document.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a delta document: {0}")]
+pub struct DeltaDocumentError(pub String);
+
+#[derive(Deserialize)]
+struct DeltaBody {
+    root: ContentId,
+    prev_root: String,
+    chain: Vec<DeltaReference>,
+    ops: Vec<String>,
+}
+
+impl DeltaDocument {
+    /// Reads a document. Its content id is the caller's to check, before.
+    pub fn parse(bytes: &[u8]) -> Result<Self, DeltaDocumentError> {
+        let (number, body): (BlockNumber, DeltaBody) =
+            serde_json::from_slice(bytes).map_err(|error| DeltaDocumentError(error.to_string()))?;
+        let covered = number
+            .previous()
+            .ok_or_else(|| DeltaDocumentError("it covers no block".to_owned()))?;
+        let prev_root = match body.prev_root.as_str() {
+            "" => None,
+            id => Some(
+                id.parse()
+                    .map_err(|error| DeltaDocumentError(format!("prev_root: {error}")))?,
+            ),
+        };
+        let mut log = Vec::with_capacity(body.ops.len());
+        for (position, entry) in body.ops.iter().enumerate() {
+            log.push(
+                Operation::from_log_entry(entry)
+                    .map_err(|error| DeltaDocumentError(format!("ops[{position}]: {error}")))?,
+            );
+        }
+        Ok(Self {
+            covered,
+            root: body.root,
+            prev_root,
+            chain: body.chain,
+            log,
+        })
+    }
+
+    /// Whether bytes look like a delta rather than a full state: the members it must have are there.
+    pub fn is_delta(bytes: &[u8]) -> bool {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[allow(dead_code, reason = "read for their presence")]
+        struct Shape {
+            root: ContentId,
+            prev_root: serde::de::IgnoredAny,
+            chain: serde::de::IgnoredAny,
+            ops: serde::de::IgnoredAny,
+        }
+        serde_json::from_slice::<(BlockNumber, Shape)>(bytes).is_ok()
+    }
+}
+
+/// Which kind of document a reported checkpoint turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckpointProof {
+    /// The reported id is the id of the document of this kind.
+    Proven(CheckpointKind),
+    /// It is the id of neither.
+    Mismatch,
+}
+
+/// Compares a reported checkpoint id with what a node computed: the delta's first, then the full state's
+/// (section 3).
+pub fn prove(
+    reported: ContentId,
+    delta: ContentId,
+    state: impl FnOnce() -> Option<ContentId>,
+) -> CheckpointProof {
+    if reported == delta {
+        CheckpointProof::Proven(CheckpointKind::Delta)
+    } else if state() == Some(reported) {
+        CheckpointProof::Proven(CheckpointKind::State)
+    } else {
+        CheckpointProof::Mismatch
+    }
+}

@@ -1,0 +1,208 @@
+//! Paths of the state and their order-preserving keys.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::canonical_json::{utf16_rank, utf16_unrank, write_string};
+
+/// Where a value stands in the state: the member names from the root down.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Path(pub Vec<String>);
+
+impl Path {
+    /// The path that an older peer or a person writes as one string, split at `/` (section 4).
+    pub fn from_slashed(text: &str) -> Self {
+        Self(
+            text.split('/')
+                .filter(|segment| !segment.is_empty())
+                .map(str::to_owned)
+                .collect(),
+        )
+    }
+
+    /// Appends the canonical JSON: an array of strings.
+    pub fn write_canonical(&self, out: &mut Vec<u8>) {
+        out.push(b'[');
+        for (position, segment) in self.0.iter().enumerate() {
+            if position > 0 {
+                out.push(b',');
+            }
+            write_string(segment, out);
+        }
+        out.push(b']');
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0.join("/"))
+    }
+}
+
+/// End of a segment inside a key.
+const TERMINATOR: [u8; 2] = [0x00, 0x01];
+/// A U+0000 inside a segment.
+const ESCAPED_ZERO: [u8; 2] = [0x00, 0xFF];
+
+/// A path as bytes: keys sort as their leaves stand in the canonical state document, and the keys at or
+/// below a path are exactly those that start with its key.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct PathKey(Vec<u8>);
+
+/// Stored bytes that are no key of a path.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} bytes are not the key of a path", .0.len())]
+pub struct PathKeyError(pub Vec<u8>);
+
+impl PathKey {
+    /// The key of the root, a prefix of every key.
+    pub const fn root() -> Self {
+        Self(Vec::new())
+    }
+
+    /// The key of the member `segment` below this path.
+    #[must_use]
+    pub fn child(&self, segment: &str) -> Self {
+        let mut child = self.clone();
+        child.push(segment);
+        child
+    }
+
+    /// Goes down to the member `segment`.
+    pub fn push(&mut self, segment: &str) {
+        self.0.reserve(segment.len() + 2);
+        for byte in segment.bytes() {
+            match byte {
+                0 => self.0.extend_from_slice(&ESCAPED_ZERO),
+                other => self.0.push(utf16_rank(other)),
+            }
+        }
+        self.0.extend_from_slice(&TERMINATOR);
+    }
+
+    /// The key's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Keys of all paths above this one, the root first; not the key itself.
+    pub fn ancestors(&self) -> impl Iterator<Item = PathKey> + '_ {
+        let ends = self
+            .0
+            .windows(2)
+            .enumerate()
+            .filter(|(_, pair)| **pair == TERMINATOR)
+            .map(|(at, _)| at + 2);
+        std::iter::once(0)
+            .chain(ends)
+            .filter(|end| *end < self.0.len())
+            .map(|end| Self(self.0[..end].to_vec()))
+    }
+
+    /// Whether this key stands at `other` or below it.
+    pub fn is_at_or_below(&self, other: &Self) -> bool {
+        self.0.starts_with(&other.0)
+    }
+
+    /// The path the key stands for.
+    pub fn to_path(&self) -> Result<Path, PathKeyError> {
+        let error = || PathKeyError(self.0.clone());
+        let mut segments = Vec::new();
+        let mut segment = Vec::new();
+        let mut bytes = self.0.iter().copied();
+        while let Some(byte) = bytes.next() {
+            if byte != 0 {
+                segment.push(utf16_unrank(byte));
+                continue;
+            }
+            match bytes.next() {
+                Some(0xFF) => segment.push(0),
+                Some(0x01) => {
+                    segments.push(String::from_utf8(std::mem::take(&mut segment)).map_err(|_| error())?);
+                }
+                _ => return Err(error()),
+            }
+        }
+        if segment.is_empty() {
+            Ok(Path(segments))
+        } else {
+            Err(error())
+        }
+    }
+}
+
+impl From<&Path> for PathKey {
+    fn from(path: &Path) -> Self {
+        let mut key = Self::root();
+        for segment in &path.0 {
+            key.push(segment);
+        }
+        key
+    }
+}
+
+impl From<Vec<u8>> for PathKey {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Debug for PathKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.to_path() {
+            Ok(path) => write!(formatter, "PathKey({path})"),
+            Err(_) => write!(formatter, "PathKey({})", hex::encode(&self.0)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::canonical_json::utf16_order;
+    use proptest::prelude::*;
+
+    fn key(segments: &[&str]) -> PathKey {
+        PathKey::from(&Path(
+            segments.iter().map(|segment| (*segment).to_owned()).collect(),
+        ))
+    }
+
+    #[test]
+    fn a_sibling_with_a_longer_name_is_not_below() {
+        assert!(key(&["a", "b"]).is_at_or_below(&key(&["a"])));
+        assert!(!key(&["ab"]).is_at_or_below(&key(&["a"])));
+        assert!(!key(&["a\0"]).is_at_or_below(&key(&["a"])));
+    }
+
+    #[test]
+    fn ancestors_start_at_the_root() {
+        let ancestors: Vec<_> = key(&["a", "b\0", "c"]).ancestors().collect();
+        assert_eq!(ancestors, vec![PathKey::root(), key(&["a"]), key(&["a", "b\0"])]);
+        assert_eq!(PathKey::root().ancestors().count(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_gives_back_its_path(segments in prop::collection::vec(any::<String>(), 0..5)) {
+            let path = Path(segments);
+            prop_assert_eq!(PathKey::from(&path).to_path().unwrap(), path);
+        }
+
+        #[test]
+        fn keys_sort_as_the_canonical_document_does(
+            left in prop::collection::vec("[\0\u{1}ab\u{e000}\u{ffff}\u{10000}]{0,3}", 0..4),
+            right in prop::collection::vec("[\0\u{1}ab\u{e000}\u{ffff}\u{10000}]{0,3}", 0..4),
+        ) {
+            let by_segment = left
+                .iter()
+                .zip(&right)
+                .map(|(one, other)| utf16_order(one, other))
+                .find(|order| order.is_ne())
+                .unwrap_or(left.len().cmp(&right.len()));
+            prop_assert_eq!(PathKey::from(&Path(left)).cmp(&PathKey::from(&Path(right))), by_segment);
+        }
+    }
+}

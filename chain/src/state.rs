@@ -1,0 +1,588 @@
+//! honeycomb's state rules: what a block does to the leaves, and how that is undone.
+//!
+//! `docs/protocol.md`, section 4. Where the leaves are kept is the caller's: anything that implements
+//! [`Leaves`]. A [`StateOverlay`] applies blocks on top without touching it.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::ops::Bound;
+
+use serde::{Deserialize, Serialize};
+
+use crate::canonical_json::JsonValue;
+use crate::operation::{Operation, Operations};
+use crate::path::{Path, PathKey};
+use crate::state_digest::StateDigest;
+
+/// The value of a leaf: a JSON scalar.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "JsonValue", into = "JsonValue")]
+pub struct Leaf(JsonValue);
+
+/// An object or an array where only a scalar can stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a leaf holds a JSON scalar")]
+pub struct NotScalar;
+
+impl TryFrom<JsonValue> for Leaf {
+    type Error = NotScalar;
+
+    fn try_from(value: JsonValue) -> Result<Self, NotScalar> {
+        if value.is_scalar() {
+            Ok(Self(value))
+        } else {
+            Err(NotScalar)
+        }
+    }
+}
+
+impl From<Leaf> for JsonValue {
+    fn from(leaf: Leaf) -> Self {
+        leaf.0
+    }
+}
+
+impl Leaf {
+    /// The scalar.
+    pub const fn value(&self) -> &JsonValue {
+        &self.0
+    }
+}
+
+/// Read access to a state.
+pub trait Leaves {
+    /// Why a read can fail; [`Infallible`] in memory.
+    type Error;
+
+    /// The leaf at exactly this path.
+    fn leaf(&self, key: &PathKey) -> Result<Option<Leaf>, Self::Error>;
+
+    /// Every leaf at or below a path, in key order.
+    fn leaves_at_or_below(&self, key: &PathKey) -> Result<Vec<(PathKey, Leaf)>, Self::Error>;
+
+    /// Whether a leaf stands below a path (not at it).
+    fn has_leaf_below(&self, key: &PathKey) -> Result<bool, Self::Error>;
+}
+
+/// A state in memory.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct MemoryState {
+    leaves: BTreeMap<PathKey, Leaf>,
+    digest: StateDigest,
+}
+
+impl MemoryState {
+    /// Sets or, with `None`, removes a leaf.
+    pub fn set(&mut self, key: PathKey, leaf: Option<Leaf>) {
+        let path = key.to_path().unwrap_or_default();
+        let before = match leaf {
+            Some(leaf) => {
+                self.digest = self.digest.plus(StateDigest::of_leaf(&path, leaf.value()));
+                self.leaves.insert(key, leaf)
+            }
+            None => self.leaves.remove(&key),
+        };
+        if let Some(before) = before {
+            self.digest = self.digest.minus(StateDigest::of_leaf(&path, before.value()));
+        }
+    }
+
+    /// Every leaf in key order.
+    pub fn iter(&self) -> impl Iterator<Item = (&PathKey, &Leaf)> {
+        self.leaves.iter()
+    }
+
+    /// Number of leaves.
+    pub fn len(&self) -> usize {
+        self.leaves.len()
+    }
+
+    /// Whether there is no leaf.
+    pub fn is_empty(&self) -> bool {
+        self.leaves.is_empty()
+    }
+
+    /// The state digest.
+    pub const fn digest(&self) -> StateDigest {
+        self.digest
+    }
+
+    /// Applies one block, or nothing of it.
+    pub fn apply(&mut self, operations: &Operations) -> Result<BlockEffect, StateError<Infallible>> {
+        let mut overlay = StateOverlay::new(self, self.digest);
+        let effect = overlay.apply(operations)?;
+        for change in &effect.changes {
+            self.set(change.key.clone(), change.after.clone());
+        }
+        Ok(effect)
+    }
+
+    /// Takes back the block that had this effect.
+    pub fn undo(&mut self, effect: &BlockEffect) {
+        for change in &effect.changes {
+            self.set(change.key.clone(), change.before.clone());
+        }
+    }
+}
+
+impl Leaves for MemoryState {
+    type Error = Infallible;
+
+    fn leaf(&self, key: &PathKey) -> Result<Option<Leaf>, Infallible> {
+        Ok(self.leaves.get(key).cloned())
+    }
+
+    fn leaves_at_or_below(&self, key: &PathKey) -> Result<Vec<(PathKey, Leaf)>, Infallible> {
+        let from = self.leaves.range(key..);
+        Ok(from
+            .take_while(|(at, _)| at.is_at_or_below(key))
+            .map(|(at, leaf)| (at.clone(), leaf.clone()))
+            .collect())
+    }
+
+    fn has_leaf_below(&self, key: &PathKey) -> Result<bool, Infallible> {
+        let mut below = self.leaves.range((Bound::Excluded(key), Bound::Unbounded));
+        Ok(below.next().is_some_and(|(at, _)| at.is_at_or_below(key)))
+    }
+}
+
+/// One leaf before and after a block.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LeafChange {
+    /// Where; the key's bytes.
+    #[serde(with = "key_bytes")]
+    pub key: PathKey,
+    /// What stood there (`previousValue`).
+    pub before: Option<Leaf>,
+    /// What stands there now.
+    pub after: Option<Leaf>,
+}
+
+mod key_bytes {
+    use super::PathKey;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(key: &PathKey, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex::encode(key.as_bytes()))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathKey, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        hex::decode(text)
+            .map(PathKey::from)
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// What a block did to the state: enough to undo it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct BlockEffect {
+    /// Every leaf that changed, once, in key order.
+    pub changes: Vec<LeafChange>,
+}
+
+/// A block that the state cannot take.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StateError<E> {
+    /// A leaf would stand where a subtree stands. honeycomb does not check that; a node stops the chain.
+    #[error("a leaf would stand at `{leaf}` and a subtree at `{subtree}`")]
+    LeafWhereSubtreeStands {
+        /// The leaf.
+        leaf: Path,
+        /// A leaf below it.
+        subtree: Path,
+    },
+    /// A scalar put at the root.
+    #[error("a scalar cannot stand at the root of the state")]
+    LeafAtRoot,
+    /// The state could not be read.
+    #[error("the state cannot be read: {0}")]
+    Read(E),
+}
+
+/// Blocks applied on top of a state that itself stays as it is.
+#[derive(Debug)]
+pub struct StateOverlay<'state, L> {
+    below: &'state L,
+    changed: BTreeMap<PathKey, Option<Leaf>>,
+    digest: StateDigest,
+}
+
+/// Values before the change, oldest first.
+type Journal = Vec<(PathKey, Option<Leaf>)>;
+
+impl<'state, L: Leaves> StateOverlay<'state, L> {
+    /// An overlay without changes over a state with this digest.
+    pub const fn new(below: &'state L, digest: StateDigest) -> Self {
+        Self {
+            below,
+            changed: BTreeMap::new(),
+            digest,
+        }
+    }
+
+    /// The digest of the state with every applied block.
+    pub const fn digest(&self) -> StateDigest {
+        self.digest
+    }
+
+    /// Every leaf that differs from the state below, in key order; `None` is a removed one.
+    pub fn changed(&self) -> impl Iterator<Item = (&PathKey, Option<&Leaf>)> {
+        self.changed.iter().map(|(key, leaf)| (key, leaf.as_ref()))
+    }
+
+    /// Number of leaves that differ: what the overlay holds in memory.
+    pub fn changed_len(&self) -> usize {
+        self.changed.len()
+    }
+
+    /// Applies one block, or nothing of it.
+    pub fn apply(&mut self, operations: &Operations) -> Result<BlockEffect, StateError<L::Error>> {
+        let digest_before = self.digest;
+        let mut journal = Journal::new();
+        for batch in operations.batches() {
+            if let Err(error) = self.apply_batch(batch, &mut journal) {
+                for (key, before) in journal.into_iter().rev() {
+                    self.changed.insert(key, before);
+                }
+                self.digest = digest_before;
+                return Err(error);
+            }
+        }
+        Ok(self.effect(journal))
+    }
+
+    /// Takes back the last applied block.
+    pub fn undo(&mut self, effect: &BlockEffect) {
+        for change in &effect.changes {
+            self.replace(&change.key, change.after.as_ref(), change.before.clone());
+        }
+    }
+
+    fn apply_batch(
+        &mut self,
+        batch: &[Operation],
+        journal: &mut Journal,
+    ) -> Result<(), StateError<L::Error>> {
+        let mut puts = BTreeMap::new();
+        let mut deleted = Vec::new();
+        for operation in batch {
+            match operation {
+                Operation::Put { path, data } => flatten(&mut PathKey::from(path), data, &mut puts)?,
+                Operation::Del { path } => {
+                    let key = PathKey::from(path);
+                    deleted.extend(self.leaves_at_or_below(&key).map_err(StateError::Read)?);
+                }
+                Operation::WriteMarker => {}
+            }
+        }
+        let mut created = Vec::new();
+        for (key, leaf) in puts {
+            let before = self.leaf(&key).map_err(StateError::Read)?;
+            if before.is_none() {
+                created.push(key.clone());
+            }
+            self.set(key, before, Some(leaf), journal);
+        }
+        // What stood before the batch goes, also where the batch wrote it again.
+        for (key, _) in deleted {
+            let before = self.leaf(&key).map_err(StateError::Read)?;
+            if before.is_some() {
+                self.set(key, before, None, journal);
+            }
+        }
+        created.iter().try_for_each(|key| self.check_place(key))
+    }
+
+    /// A leaf never stands where a subtree stands. Only a leaf that the batch created can break that.
+    fn check_place(&self, key: &PathKey) -> Result<(), StateError<L::Error>> {
+        let conflict = |leaf: &PathKey, subtree: &PathKey| StateError::LeafWhereSubtreeStands {
+            leaf: leaf.to_path().unwrap_or_default(),
+            subtree: subtree.to_path().unwrap_or_default(),
+        };
+        for ancestor in key.ancestors().skip(1) {
+            if self.leaf(&ancestor).map_err(StateError::Read)?.is_some() {
+                return Err(conflict(&ancestor, key));
+            }
+        }
+        if self.has_leaf_below(key).map_err(StateError::Read)? {
+            let below = self.leaves_at_or_below(key).map_err(StateError::Read)?;
+            let subtree = below
+                .iter()
+                .map(|(at, _)| at)
+                .find(|at| *at != key)
+                .unwrap_or(key);
+            return Err(conflict(key, subtree));
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, key: PathKey, before: Option<Leaf>, after: Option<Leaf>, journal: &mut Journal) {
+        self.replace(&key, before.as_ref(), after);
+        journal.push((key, before));
+    }
+
+    fn replace(&mut self, key: &PathKey, before: Option<&Leaf>, after: Option<Leaf>) {
+        if before != after.as_ref() {
+            let path = key.to_path().unwrap_or_default();
+            if let Some(before) = before {
+                self.digest = self.digest.minus(StateDigest::of_leaf(&path, before.value()));
+            }
+            if let Some(after) = &after {
+                self.digest = self.digest.plus(StateDigest::of_leaf(&path, after.value()));
+            }
+        }
+        self.changed.insert(key.clone(), after);
+    }
+
+    fn effect(&self, journal: Journal) -> BlockEffect {
+        let mut first = BTreeMap::new();
+        for (key, before) in journal {
+            first.entry(key).or_insert(before);
+        }
+        let changes = first.into_iter().filter_map(|(key, before)| {
+            let after = self.changed.get(&key).cloned().flatten();
+            (before != after).then_some(LeafChange { key, before, after })
+        });
+        BlockEffect {
+            changes: changes.collect(),
+        }
+    }
+}
+
+impl<L: Leaves> Leaves for StateOverlay<'_, L> {
+    type Error = L::Error;
+
+    fn leaf(&self, key: &PathKey) -> Result<Option<Leaf>, L::Error> {
+        match self.changed.get(key) {
+            Some(leaf) => Ok(leaf.clone()),
+            None => self.below.leaf(key),
+        }
+    }
+
+    fn leaves_at_or_below(&self, key: &PathKey) -> Result<Vec<(PathKey, Leaf)>, L::Error> {
+        let mut leaves: BTreeMap<_, _> = self.below.leaves_at_or_below(key)?.into_iter().collect();
+        for (at, leaf) in self
+            .changed
+            .range(key..)
+            .take_while(|(at, _)| at.is_at_or_below(key))
+        {
+            match leaf {
+                Some(leaf) => leaves.insert(at.clone(), leaf.clone()),
+                None => leaves.remove(at),
+            };
+        }
+        Ok(leaves.into_iter().collect())
+    }
+
+    fn has_leaf_below(&self, key: &PathKey) -> Result<bool, L::Error> {
+        let below = (Bound::Excluded(key), Bound::Unbounded);
+        let changed = || {
+            self.changed
+                .range(below)
+                .take_while(|(at, _)| at.is_at_or_below(key))
+        };
+        if changed().any(|(_, leaf)| leaf.is_some()) {
+            return Ok(true);
+        }
+        if changed().next().is_none() {
+            return self.below.has_leaf_below(key);
+        }
+        Ok(self.leaves_at_or_below(key)?.iter().any(|(at, _)| at != key))
+    }
+}
+
+/// Spells a put as the leaves it sets: each member of an object, an array keyed by index; an empty object
+/// or array sets nothing.
+fn flatten<E>(
+    key: &mut PathKey,
+    data: &JsonValue,
+    puts: &mut BTreeMap<PathKey, Leaf>,
+) -> Result<(), StateError<E>> {
+    match data {
+        JsonValue::Object(members) => {
+            for (name, value) in members {
+                flatten(&mut key.child(name), value, puts)?;
+            }
+        }
+        JsonValue::Array(items) => {
+            for (index, value) in items.iter().enumerate() {
+                flatten(&mut key.child(&index.to_string()), value, puts)?;
+            }
+        }
+        scalar if *key == PathKey::root() => {
+            debug_assert!(scalar.is_scalar());
+            return Err(StateError::LeafAtRoot);
+        }
+        scalar => {
+            puts.insert(key.clone(), Leaf(scalar.clone()));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn path(text: &str) -> Path {
+        Path::from_slashed(text)
+    }
+
+    fn put(at: &str, data: &str) -> Operation {
+        Operation::Put {
+            path: path(at),
+            data: serde_json::from_str(data).unwrap(),
+        }
+    }
+
+    fn del(at: &str) -> Operation {
+        Operation::Del { path: path(at) }
+    }
+
+    fn block(operations: Vec<Operation>) -> Operations {
+        Operations::new(operations).unwrap()
+    }
+
+    fn spelled(state: &MemoryState) -> Vec<String> {
+        state
+            .iter()
+            .map(|(key, leaf)| {
+                format!(
+                    "{}={}",
+                    key.to_path().unwrap(),
+                    String::from_utf8(leaf.value().to_canonical()).unwrap()
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_put_of_an_object_keeps_what_it_does_not_name() {
+        let mut state = MemoryState::default();
+        state
+            .apply(&block(vec![
+                put("a/x", "1"),
+                put("a/y", "2"),
+                Operation::WriteMarker,
+            ]))
+            .unwrap();
+        state
+            .apply(&block(vec![
+                put("a", r#"{"y":3,"z":[true,{}]}"#),
+                Operation::WriteMarker,
+            ]))
+            .unwrap();
+        assert_eq!(spelled(&state), ["a/x=1", "a/y=3", "a/z/0=true"]);
+    }
+
+    #[test]
+    fn a_delete_takes_what_stood_before_its_batch() {
+        let mut state = MemoryState::default();
+        state
+            .apply(&block(vec![
+                put("a/x", "1"),
+                put("a/y", "2"),
+                Operation::WriteMarker,
+            ]))
+            .unwrap();
+        let again = vec![
+            del("a"),
+            put("a/x", "5"),
+            put("a/new", "6"),
+            Operation::WriteMarker,
+        ];
+        state.apply(&block(again)).unwrap();
+        assert_eq!(spelled(&state), ["a/new=6"]);
+    }
+
+    #[test]
+    fn a_leaf_where_a_subtree_stands_applies_nothing() {
+        let mut state = MemoryState::default();
+        state
+            .apply(&block(vec![put("a/x", "1"), Operation::WriteMarker]))
+            .unwrap();
+        let before = state.clone();
+        let broken = vec![
+            put("b", "1"),
+            Operation::WriteMarker,
+            put("a", "2"),
+            Operation::WriteMarker,
+        ];
+        assert_eq!(
+            state.apply(&block(broken)),
+            Err(StateError::LeafWhereSubtreeStands {
+                leaf: path("a"),
+                subtree: path("a/x")
+            })
+        );
+        let below = vec![put("a/x/deep", "1"), Operation::WriteMarker];
+        assert!(state.apply(&block(below)).is_err());
+        assert_eq!(state, before);
+        // The subtree may go in the same batch.
+        state
+            .apply(&block(vec![del("a/x"), put("a", "2"), Operation::WriteMarker]))
+            .unwrap();
+        assert_eq!(spelled(&state), ["a=2"]);
+    }
+
+    fn any_operations() -> impl Strategy<Value = Operations> {
+        let segment = prop_oneof![Just("a"), Just("b"), Just("c")];
+        let at = prop::collection::vec(segment, 1..4).prop_map(|segments| segments.join("/"));
+        let data = prop_oneof![
+            Just("1"),
+            Just("null"),
+            Just(r#"{"a":1,"b":{"c":2}}"#),
+            Just("[1,2]")
+        ];
+        let operation = prop_oneof![
+            4 => (at.clone(), data).prop_map(|(at, data)| put(&at, data)),
+            2 => at.prop_map(|at| del(&at)),
+            2 => Just(Operation::WriteMarker),
+        ];
+        prop::collection::vec(operation, 0..12).prop_map(|mut operations| {
+            operations.push(Operation::WriteMarker);
+            block(operations)
+        })
+    }
+
+    proptest! {
+        /// I4: undo after apply gives byte-equal state.
+        #[test]
+        fn undo_after_apply_gives_the_state_back(blocks in prop::collection::vec(any_operations(), 1..8)) {
+            let mut state = MemoryState::default();
+            let mut undo = Vec::new();
+            for operations in &blocks {
+                let before = state.clone();
+                match state.apply(operations) {
+                    Ok(effect) => undo.push((before, effect)),
+                    Err(_) => prop_assert_eq!(&state, &before),
+                }
+            }
+            while let Some((before, effect)) = undo.pop() {
+                state.undo(&effect);
+                prop_assert_eq!(&state, &before);
+            }
+        }
+
+        /// Many blocks in one overlay are the same as block after block, and the digest is the sum.
+        #[test]
+        fn an_overlay_equals_applying_each(blocks in prop::collection::vec(any_operations(), 1..8)) {
+            let mut state = MemoryState::default();
+            let below = MemoryState::default();
+            let mut overlay = StateOverlay::new(&below, StateDigest::EMPTY);
+            for operations in &blocks {
+                prop_assert_eq!(state.apply(operations), overlay.apply(operations));
+                prop_assert_eq!(state.digest(), overlay.digest());
+            }
+            let mut rebuilt = MemoryState::default();
+            for (key, leaf) in overlay.changed() {
+                if let Some(leaf) = leaf {
+                    rebuilt.set(key.clone(), Some(leaf.clone()));
+                }
+            }
+            prop_assert_eq!(rebuilt, state);
+        }
+    }
+}
