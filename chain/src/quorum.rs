@@ -24,7 +24,7 @@ impl fmt::Display for VoterId {
 pub struct Voters(BTreeMap<VoterId, u32>);
 
 /// What a set of votes on one question decides.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Agreement<T> {
     /// More than half of the configured weight voted for this.
     Agreed {
@@ -83,19 +83,19 @@ impl Voters {
         for (voter, value) in last {
             by_value.entry(value).or_default().push(voter);
         }
-        let weigh = |voters: &[VoterId]| voters.iter().map(|voter| self.weight(voter)).sum::<u64>();
+        let weigh = |group: &[VoterId]| group.iter().map(|voter| self.weight(voter)).sum::<u64>();
         let answered: u64 = by_value.values().map(|voters| weigh(voters)).sum();
         let best = by_value.iter().max_by_key(|(_, voters)| weigh(voters));
-        let Some((value, voters)) = best else {
+        let Some((value, supporters)) = best else {
             return Agreement::Undecided;
         };
-        let weight = weigh(voters);
+        let weight = weigh(supporters);
         if self.is_majority(weight) {
             #[allow(clippy::cast_precision_loss, reason = "weights are small")]
             let confidence = weight as f64 / self.total() as f64;
             return Agreement::Agreed {
                 value: value.clone(),
-                voters: voters.clone(),
+                voters: supporters.clone(),
                 confidence,
             };
         }
