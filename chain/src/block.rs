@@ -98,6 +98,12 @@ impl Block {
         out
     }
 
+    /// What canonical bytes of a block link to, read from their end alone.
+    pub fn previous_hash_of_canonical(bytes: &[u8]) -> Option<ContentId> {
+        let text = bytes.strip_suffix(b"\"}")?.last_chunk::<46>()?;
+        std::str::from_utf8(text).ok()?.parse().ok()
+    }
+
     /// The block's hash.
     pub fn hash(&self) -> ContentId {
         ContentId::of(&self.to_canonical())
@@ -226,6 +232,7 @@ mod tests {
             parse(r#"{"data":1,"index":0,"path":["a"],"type":"put"},{"index":1,"type":"write_marker"}"#)
                 .unwrap();
         assert_eq!(Block::from_canonical(&block.to_canonical()).unwrap(), block);
+        assert_eq!(Block::previous_hash_of_canonical(&block.to_canonical()), Some(block.previous_hash));
     }
 
     #[test]

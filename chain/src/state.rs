@@ -64,6 +64,22 @@ pub trait Leaves {
     fn has_leaf_below(&self, key: &PathKey) -> Result<bool, Self::Error>;
 }
 
+impl<L: Leaves> Leaves for &L {
+    type Error = L::Error;
+
+    fn leaf(&self, key: &PathKey) -> Result<Option<Leaf>, L::Error> {
+        (**self).leaf(key)
+    }
+
+    fn leaves_at_or_below(&self, key: &PathKey) -> Result<Vec<(PathKey, Leaf)>, L::Error> {
+        (**self).leaves_at_or_below(key)
+    }
+
+    fn has_leaf_below(&self, key: &PathKey) -> Result<bool, L::Error> {
+        (**self).has_leaf_below(key)
+    }
+}
+
 /// A state in memory.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct MemoryState {
@@ -109,8 +125,7 @@ impl MemoryState {
 
     /// Applies one block, or nothing of it.
     pub fn apply(&mut self, operations: &Operations) -> Result<BlockEffect, StateError<Infallible>> {
-        let mut overlay = StateOverlay::new(self, self.digest);
-        let effect = overlay.apply(operations)?;
+        let effect = StateOverlay::new(&*self, self.digest).apply(operations)?;
         for change in &effect.changes {
             self.set(change.key.clone(), change.after.clone());
         }
@@ -202,8 +217,8 @@ pub enum StateError<E> {
 
 /// Blocks applied on top of a state that itself stays as it is.
 #[derive(Debug)]
-pub struct StateOverlay<'state, L> {
-    below: &'state L,
+pub struct StateOverlay<L> {
+    below: L,
     changed: BTreeMap<PathKey, Option<Leaf>>,
     digest: StateDigest,
 }
@@ -211,9 +226,9 @@ pub struct StateOverlay<'state, L> {
 /// Values before the change, oldest first.
 type Journal = Vec<(PathKey, Option<Leaf>)>;
 
-impl<'state, L: Leaves> StateOverlay<'state, L> {
+impl<L: Leaves> StateOverlay<L> {
     /// An overlay without changes over a state with this digest.
-    pub const fn new(below: &'state L, digest: StateDigest) -> Self {
+    pub const fn new(below: L, digest: StateDigest) -> Self {
         Self {
             below,
             changed: BTreeMap::new(),
@@ -252,11 +267,13 @@ impl<'state, L: Leaves> StateOverlay<'state, L> {
         Ok(self.effect(journal))
     }
 
-    /// Takes back the last applied block.
-    pub fn undo(&mut self, effect: &BlockEffect) {
-        for change in &effect.changes {
-            self.replace(&change.key, change.after.as_ref(), change.before.clone());
+    /// Takes back the block that stands last: `before` are the leaves it changed, as they were.
+    pub fn undo(&mut self, before: impl IntoIterator<Item = (PathKey, Option<Leaf>)>) -> Result<(), L::Error> {
+        for (key, leaf) in before {
+            let after = self.leaf(&key)?;
+            self.replace(&key, after.as_ref(), leaf);
         }
+        Ok(())
     }
 
     fn apply_batch(
@@ -350,7 +367,7 @@ impl<'state, L: Leaves> StateOverlay<'state, L> {
     }
 }
 
-impl<L: Leaves> Leaves for StateOverlay<'_, L> {
+impl<L: Leaves> Leaves for StateOverlay<L> {
     type Error = L::Error;
 
     fn leaf(&self, key: &PathKey) -> Result<Option<Leaf>, L::Error> {

@@ -1,0 +1,294 @@
+//! Where application stands, and blocks applied on top that are not committed yet.
+
+use fjall::Keyspace;
+use honeygraph_chain::block::HashedBlock;
+use honeygraph_chain::checkpoint::{Anchor, CheckpointChain, DeltaWriter};
+use honeygraph_chain::content_id::ContentHasher;
+use honeygraph_chain::fork::BlockReference;
+use honeygraph_chain::network::{CheckpointKind, CheckpointSchedule};
+use honeygraph_chain::peer::PeerId;
+use honeygraph_chain::state::{BlockEffect, Leaf, Leaves, StateError, StateOverlay};
+use honeygraph_chain::state_document::StateDocumentWriter;
+use honeygraph_chain::{BlockNumber, ContentId, PathKey};
+
+use crate::store::{CheckpointRecord, Position, Store, StoreError, StoredBlock};
+
+/// Who handed over a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Provenance {
+    /// A honeycomb source.
+    Source(crate::ingest::SourceId),
+    /// A peer.
+    Peer(PeerId),
+    /// It was stored here already.
+    Local,
+}
+
+/// Reads the state as it is committed now.
+#[derive(Clone)]
+pub(super) struct CommittedState(Keyspace);
+
+impl CommittedState {
+    pub(super) fn of(store: &Store) -> Self {
+        Self(store.state_keyspace().clone())
+    }
+
+    fn rows(&self, below: &PathKey) -> impl Iterator<Item = Result<(PathKey, Leaf), StoreError>> + use<> {
+        self.0.prefix(below.as_bytes()).map(|row| {
+            let (key, value) = row.into_inner()?;
+            Ok((PathKey::from(key.to_vec()), crate::store::leaf_from_bytes(&value)?))
+        })
+    }
+}
+
+impl Leaves for CommittedState {
+    type Error = StoreError;
+
+    fn leaf(&self, key: &PathKey) -> Result<Option<Leaf>, StoreError> {
+        self.0.get(key.as_bytes())?.map(|bytes| crate::store::leaf_from_bytes(&bytes)).transpose()
+    }
+
+    fn leaves_at_or_below(&self, key: &PathKey) -> Result<Vec<(PathKey, Leaf)>, StoreError> {
+        self.rows(key).collect()
+    }
+
+    fn has_leaf_below(&self, key: &PathKey) -> Result<bool, StoreError> {
+        // At most the leaf itself comes before a leaf below it.
+        for row in self.0.prefix(key.as_bytes()).take(2) {
+            if *row.key()? != *key.as_bytes() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Where application stands: what the next block links to and what the next delta document says so far.
+#[derive(Debug, Clone)]
+pub(super) struct Tip {
+    pub(super) number: BlockNumber,
+    /// Hash of that block; none right after the replica was started from a document.
+    pub(super) block_hash: Option<ContentId>,
+    pub(super) checkpoints: CheckpointChain,
+    delta: DeltaWriter,
+}
+
+impl Tip {
+    /// The tip at a committed position; reads the blocks since the last checkpoint.
+    pub(super) fn at(position: &Position, store: &Store) -> Result<Self, StoreError> {
+        let mut delta = DeltaWriter::new(&position.checkpoints);
+        let first = position.checkpoints.last_block.next();
+        if let Ok(range) = honeygraph_chain::BlockRange::new(first, position.state_height) {
+            for row in store.view().blocks(range) {
+                let (number, block) = row?;
+                delta.push(&block.decode(number)?.block().operations);
+            }
+        }
+        Ok(Self {
+            number: position.state_height,
+            block_hash: position.state_block_hash,
+            checkpoints: position.checkpoints.clone(),
+            delta,
+        })
+    }
+
+    /// What the next block links to.
+    pub(super) fn link(&self) -> ContentId {
+        match self.block_hash {
+            Some(hash) if self.checkpoints.last_block != self.number => hash,
+            _ => self.checkpoints.link(),
+        }
+    }
+
+    /// The tip as a place in the tree of forks. A document that a replica starts from stands there by its
+    /// content id, since the hash of its block is unknown.
+    pub(super) fn reference(&self) -> BlockReference {
+        BlockReference { number: self.number, hash: self.block_hash.unwrap_or_else(|| self.checkpoints.link()) }
+    }
+}
+
+/// One block applied in an overlay.
+#[derive(Debug)]
+pub(super) struct StagedBlock {
+    pub(super) number: BlockNumber,
+    pub(super) stored: StoredBlock,
+    pub(super) effect: BlockEffect,
+    pub(super) checkpoint: Option<CheckpointRecord>,
+    /// A full state document that cannot be computed from the blocks later.
+    pub(super) document: Option<Vec<u8>>,
+    pub(super) provenance: Provenance,
+}
+
+/// A block that does not follow the tip.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StageError {
+    #[error("block {got} does not follow block {tip}")]
+    NotNext { tip: BlockNumber, got: BlockNumber },
+    #[error("block {number} links to {got}, not to {expected}")]
+    BrokenLink { number: BlockNumber, expected: ContentId, got: ContentId },
+    #[error("block {number} cannot be applied: {reason}")]
+    BreaksState { number: BlockNumber, reason: String },
+    #[error("checkpoint {number} computes to {computed}, reported is {reported}")]
+    CheckpointMismatch { number: BlockNumber, computed: ContentId, reported: ContentId },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What was found at a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CheckpointFinding {
+    /// The kind that the schedule says.
+    AsScheduled,
+    /// The reported id is of the other kind: the schedule is wrong.
+    OtherKind(CheckpointKind),
+}
+
+/// Blocks applied on top of the committed state.
+pub(super) struct Stage {
+    pub(super) overlay: StateOverlay<CommittedState>,
+    committed: CommittedState,
+    pub(super) tip: Tip,
+    pub(super) blocks: Vec<StagedBlock>,
+}
+
+impl Stage {
+    pub(super) fn new(committed: CommittedState, tip: Tip, position: &Position) -> Self {
+        let overlay = StateOverlay::new(committed.clone(), position.state_digest);
+        Self { overlay, committed, tip, blocks: Vec::new() }
+    }
+
+    /// Checks and applies the next block, or nothing of it.
+    ///
+    /// `reported` is the content id that somebody trusted reports for the checkpoint at this block, if it is
+    /// one and is known.
+    pub(super) fn push(
+        &mut self,
+        block: &HashedBlock,
+        timestamp_ms: u64,
+        provenance: Provenance,
+        schedule: &CheckpointSchedule,
+        reported: Option<ContentId>,
+    ) -> Result<CheckpointFinding, StageError> {
+        let number = block.number();
+        if number != self.tip.number.next() {
+            return Err(StageError::NotNext { tip: self.tip.number, got: number });
+        }
+        let expected = self.tip.link();
+        if block.previous_hash() != expected {
+            return Err(StageError::BrokenLink { number, expected, got: block.previous_hash() });
+        }
+        let operations = &block.block().operations;
+        let effect = self.overlay.apply(operations).map_err(|error| match error {
+            StateError::Read(error) => StageError::Store(error),
+            other => StageError::BreaksState { number, reason: other.to_string() },
+        })?;
+        let mut tip = Tip {
+            number,
+            block_hash: Some(block.hash()),
+            checkpoints: self.tip.checkpoints.clone(),
+            delta: self.tip.delta.clone(),
+        };
+        tip.delta.push(operations);
+        let (checkpoint, document, finding) = match schedule.kind_at(number) {
+            None => (None, None, CheckpointFinding::AsScheduled),
+            Some(kind) => match self.checkpoint(&tip, kind, reported) {
+                Ok((id, kind_found, document)) => {
+                    let anchor = Anchor {
+                        block_num: number,
+                        block_hash: block.hash(),
+                        state_hash: id,
+                        state_digest: self.overlay.digest(),
+                    };
+                    let record = CheckpointRecord::of(&tip.checkpoints, kind_found, &anchor);
+                    tip.checkpoints = tip.checkpoints.after(kind_found, number, id);
+                    tip.delta = DeltaWriter::new(&tip.checkpoints);
+                    let finding = if kind_found == kind {
+                        CheckpointFinding::AsScheduled
+                    } else {
+                        CheckpointFinding::OtherKind(kind_found)
+                    };
+                    (Some(record), document, finding)
+                }
+                Err(error) => {
+                    let before = effect.changes.into_iter().map(|change| (change.key, change.before));
+                    self.overlay.undo(before)?;
+                    return Err(error);
+                }
+            },
+        };
+        let mut stored = StoredBlock::new(block, timestamp_ms);
+        stored.digest = Some(self.overlay.digest());
+        self.tip = tip;
+        self.blocks.push(StagedBlock { number, stored, effect, checkpoint, document, provenance });
+        Ok(finding)
+    }
+
+    /// The content id of the checkpoint at the tip, its kind, and the document if it is a full state.
+    fn checkpoint(
+        &self,
+        tip: &Tip,
+        scheduled: CheckpointKind,
+        reported: Option<ContentId>,
+    ) -> Result<(ContentId, CheckpointKind, Option<Vec<u8>>), StageError> {
+        let delta = ContentId::of(&tip.delta.clone().finish(tip.number));
+        if reported == Some(delta) || (scheduled == CheckpointKind::Delta && reported.is_none()) {
+            return Ok((delta, CheckpointKind::Delta, None));
+        }
+        let (state, document) = self.state_document(tip.number)?;
+        match reported {
+            Some(reported) if reported != state => {
+                let computed = if scheduled == CheckpointKind::Delta { delta } else { state };
+                Err(StageError::CheckpointMismatch { number: tip.number, computed, reported })
+            }
+            _ => Ok((state, CheckpointKind::State, Some(document))),
+        }
+    }
+
+    /// The full state document at the stage's state, with its content id.
+    pub(super) fn state_document(&self, number: BlockNumber) -> Result<(ContentId, Vec<u8>), StoreError> {
+        let mut writer = StateDocumentWriter::new(number);
+        let mut hasher = ContentHasher::new();
+        let mut document = Vec::new();
+        let mut changed = self.overlay.changed().peekable();
+        let mut committed = self.committed.rows(&PathKey::root()).peekable();
+        let mut push = |key: &PathKey, leaf: &Leaf| {
+            writer.push(key, leaf).map_err(|error| StoreError::damaged("state", error))?;
+            let text = writer.take_text();
+            hasher.update(&text);
+            document.extend_from_slice(&text);
+            Ok::<(), StoreError>(())
+        };
+        loop {
+            let next_committed = match committed.peek() {
+                Some(Ok((key, _))) => Some(key),
+                Some(Err(_)) => match committed.next() {
+                    Some(Err(error)) => return Err(error),
+                    _ => None,
+                },
+                None => None,
+            };
+            let from_overlay = match (changed.peek(), next_committed) {
+                (None, None) => break,
+                (Some((key, _)), Some(below)) => *key <= below,
+                (Some(_), None) => true,
+                (None, Some(_)) => false,
+            };
+            if from_overlay {
+                if let Some((key, leaf)) = changed.next() {
+                    if let Some(leaf) = leaf {
+                        push(key, leaf)?;
+                    }
+                    // The overlay hides what stands below it.
+                    committed.next_if(|row| row.as_ref().is_ok_and(|(below, _)| below == key));
+                }
+            } else if let Some(row) = committed.next() {
+                let (key, leaf) = row?;
+                push(&key, &leaf)?;
+            }
+        }
+        let end = writer.finish();
+        hasher.update(&end);
+        document.extend_from_slice(&end);
+        Ok((hasher.finish(), document))
+    }
+}

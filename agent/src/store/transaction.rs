@@ -1,0 +1,295 @@
+//! Writing: one writer, one transaction at a time, all or nothing.
+
+use std::collections::BTreeMap;
+
+use fjall::{PersistMode, WriteBatch};
+use honeygraph_chain::fork::BlockReference;
+use honeygraph_chain::interval::IntervalSet;
+use honeygraph_chain::state::{Leaf, LeafChange};
+use honeygraph_chain::{BlockNumber, BlockRange, ContentId, PathKey};
+use serde::Serialize;
+
+use super::last_commit::LastCommitFile;
+use super::layout::{POSITION_KEY, REPLACING_STATE_KEY, chunk_key, fork_key, number_key};
+use super::record::{CheckpointRecord, PeerRecord, StoredBlock, json_to_bytes, undo_to_bytes};
+use super::{Position, Store, StoreError};
+
+/// Bytes of a stored piece of a document: IPFS's own chunk size.
+const DOCUMENT_CHUNK_BYTES: usize = 262_144;
+
+/// The one writer of a store.
+#[derive(Debug)]
+pub struct Writer {
+    store: Store,
+    last_commit: LastCommitFile,
+    position: Option<Position>,
+    have: IntervalSet,
+}
+
+/// Changes that become durable and visible together, or not at all.
+pub struct Transaction<'writer> {
+    writer: &'writer mut Writer,
+    batch: WriteBatch,
+    position: Option<Position>,
+    have: IntervalSet,
+    rows_before: BTreeMap<BlockNumber, BlockNumber>,
+}
+
+impl std::fmt::Debug for Transaction<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Transaction").field("changes", &self.batch.len()).finish_non_exhaustive()
+    }
+}
+
+impl Writer {
+    pub(super) fn new(store: Store, last_commit: LastCommitFile) -> Result<Self, StoreError> {
+        let view = store.view();
+        let (position, have) = (view.position()?, view.have()?);
+        let mut writer = Self { store, last_commit, position, have };
+        if view.is_replacing_state()? {
+            // A state was half written when the process ended: nothing of it counts.
+            writer.discard_state()?;
+        }
+        Ok(writer)
+    }
+
+    /// The store, for reading.
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Where the replica stands.
+    pub const fn position(&self) -> Option<&Position> {
+        self.position.as_ref()
+    }
+
+    /// Which canonical blocks are stored.
+    pub const fn have(&self) -> &IntervalSet {
+        &self.have
+    }
+
+    /// Starts a transaction.
+    pub fn begin(&mut self) -> Transaction<'_> {
+        let batch = self.store.database.batch().durability(Some(PersistMode::SyncData));
+        let (position, have) = (self.position.clone(), self.have.clone());
+        let rows_before = have.iter().map(|run| (run.start(), run.end())).collect();
+        Transaction { writer: self, batch, position, have, rows_before }
+    }
+
+    /// Replaces the whole state by the leaves of a document, which may be more than memory holds. Until
+    /// [`Transaction::set_position`] is committed with `finish_replacing_state`, an interrupted replacement
+    /// is discarded when the store is opened again.
+    pub fn replace_state(
+        &mut self,
+        fill: impl FnOnce(&mut StateReplacement<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.store.keyspaces.meta.insert(REPLACING_STATE_KEY, "1")?;
+        self.store.database.persist(PersistMode::SyncData)?;
+        self.discard_leaves()?;
+        let mut replacement = StateReplacement { store: &self.store, batch: self.store.database.batch() };
+        fill(&mut replacement)?;
+        replacement.flush()
+    }
+
+    fn discard_leaves(&mut self) -> Result<(), StoreError> {
+        self.store.keyspaces.state.clear()?;
+        self.store.keyspaces.undo.clear()?;
+        Ok(())
+    }
+
+    fn discard_state(&mut self) -> Result<(), StoreError> {
+        self.discard_leaves()?;
+        let mut transaction = self.begin();
+        transaction.clear_position();
+        transaction.finish_replacing_state();
+        transaction.commit()
+    }
+}
+
+/// A state that is being written leaf by leaf.
+pub struct StateReplacement<'writer> {
+    store: &'writer Store,
+    batch: WriteBatch,
+}
+
+impl StateReplacement<'_> {
+    /// Sets or removes a leaf.
+    pub fn set(&mut self, key: &PathKey, leaf: Option<&Leaf>) -> Result<(), StoreError> {
+        let state = &self.store.keyspaces.state;
+        match leaf {
+            Some(leaf) => self.batch.insert(state, key.as_bytes(), leaf.value().to_canonical()),
+            None => self.batch.remove(state, key.as_bytes()),
+        }
+        if self.batch.len() >= 4_096 { self.flush() } else { Ok(()) }
+    }
+
+    /// Makes what was set readable.
+    pub fn flush(&mut self) -> Result<(), StoreError> {
+        let batch = std::mem::replace(&mut self.batch, self.store.database.batch());
+        Ok(batch.commit()?)
+    }
+}
+
+impl Transaction<'_> {
+    /// Where the replica stands once this transaction is committed.
+    pub const fn position(&self) -> Option<&Position> {
+        self.position.as_ref()
+    }
+
+    /// Sets where the replica stands. The count of commits is kept by the store.
+    pub fn set_position(&mut self, position: Position) {
+        let commits = self.writer.position.as_ref().map_or(0, |before| before.commits);
+        self.position = Some(Position { commits, ..position });
+    }
+
+    fn clear_position(&mut self) {
+        self.position = None;
+        self.batch.remove(&self.writer.store.keyspaces.meta, POSITION_KEY);
+    }
+
+    /// Ends a replacement of the state: from this commit on the new one counts.
+    pub fn finish_replacing_state(&mut self) {
+        self.batch.remove(&self.writer.store.keyspaces.meta, REPLACING_STATE_KEY);
+    }
+
+    /// Stores a canonical block, in place of another one if there is one.
+    pub fn put_block(&mut self, number: BlockNumber, block: &StoredBlock) {
+        self.batch.insert(&self.writer.store.keyspaces.blocks, number_key(number), block.to_bytes());
+        self.have.insert(BlockRange::single(number));
+    }
+
+    /// Removes canonical blocks.
+    pub fn remove_blocks(&mut self, range: BlockRange) {
+        let held: Vec<_> = self.have.iter().filter_map(|run| run.intersection(range)).collect();
+        for number in held.into_iter().flat_map(BlockRange::iter) {
+            self.batch.remove(&self.writer.store.keyspaces.blocks, number_key(number));
+        }
+        self.have.remove(range);
+    }
+
+    /// Stores a block that is not on the canonical chain.
+    pub fn put_fork_block(&mut self, number: BlockNumber, block: &StoredBlock) {
+        let key = fork_key(number, block.hash);
+        self.batch.insert(&self.writer.store.keyspaces.fork_blocks, key, block.to_bytes());
+    }
+
+    /// Removes a block that is not on the canonical chain.
+    pub fn remove_fork_block(&mut self, block: BlockReference) {
+        self.batch.remove(&self.writer.store.keyspaces.fork_blocks, fork_key(block.number, block.hash));
+    }
+
+    /// Keeps what is needed to undo a block.
+    pub fn put_undo(&mut self, number: BlockNumber, changes: &[LeafChange]) -> Result<(), StoreError> {
+        self.batch.insert(&self.writer.store.keyspaces.undo, number_key(number), undo_to_bytes(changes)?);
+        Ok(())
+    }
+
+    /// Forgets how to undo a block.
+    pub fn remove_undo(&mut self, number: BlockNumber) {
+        self.batch.remove(&self.writer.store.keyspaces.undo, number_key(number));
+    }
+
+    /// Sets or, with `None`, removes a leaf.
+    pub fn set_leaf(&mut self, key: &PathKey, leaf: Option<&Leaf>) {
+        let state = &self.writer.store.keyspaces.state;
+        match leaf {
+            Some(leaf) => self.batch.insert(state, key.as_bytes(), leaf.value().to_canonical()),
+            None => self.batch.remove(state, key.as_bytes()),
+        }
+    }
+
+    /// Keeps a checkpoint.
+    pub fn put_checkpoint(&mut self, record: &CheckpointRecord) -> Result<(), StoreError> {
+        let number = number_key(record.block_num);
+        let keyspaces = &self.writer.store.keyspaces;
+        self.batch.insert(&keyspaces.checkpoints, number, json_to_bytes("checkpoint", record)?);
+        self.batch.insert(&keyspaces.checkpoint_ids, *record.state_hash.digest(), number);
+        Ok(())
+    }
+
+    /// Forgets a checkpoint.
+    pub fn remove_checkpoint(&mut self, record: &CheckpointRecord) {
+        let keyspaces = &self.writer.store.keyspaces;
+        self.batch.remove(&keyspaces.checkpoints, number_key(record.block_num));
+        self.batch.remove(&keyspaces.checkpoint_ids, *record.state_hash.digest());
+    }
+
+    /// Stores a piece of a document; pieces are numbered from 0 and at most 256 KiB long.
+    pub fn put_document_chunk(&mut self, id: ContentId, chunk: u32, bytes: &[u8]) {
+        debug_assert!(bytes.len() <= DOCUMENT_CHUNK_BYTES);
+        self.batch.insert(&self.writer.store.keyspaces.documents, chunk_key(id, chunk), bytes);
+    }
+
+    /// Stores a whole document.
+    pub fn put_document(&mut self, id: ContentId, bytes: &[u8]) {
+        for (chunk, piece) in (0_u32..).zip(bytes.chunks(DOCUMENT_CHUNK_BYTES)) {
+            self.put_document_chunk(id, chunk, piece);
+        }
+    }
+
+    /// Removes a document.
+    pub fn remove_document(&mut self, id: ContentId) -> Result<(), StoreError> {
+        let documents = &self.writer.store.keyspaces.documents;
+        for row in documents.prefix(id.digest()) {
+            self.batch.remove(documents, row.key()?);
+        }
+        Ok(())
+    }
+
+    /// Keeps what is known of a peer.
+    pub fn put_peer(&mut self, url: &str, record: &PeerRecord) -> Result<(), StoreError> {
+        let value = json_to_bytes("peer", record)?;
+        self.batch.insert(&self.writer.store.keyspaces.peers, url, value);
+        Ok(())
+    }
+
+    /// Forgets a peer.
+    pub fn remove_peer(&mut self, url: &str) {
+        self.batch.remove(&self.writer.store.keyspaces.peers, url);
+    }
+
+    /// Replaces the retry queue; each entry goes with the first block of its range.
+    pub fn set_retry_queue<T: Serialize>(
+        &mut self,
+        entries: impl IntoIterator<Item = (BlockNumber, T)>,
+    ) -> Result<(), StoreError> {
+        let retry = &self.writer.store.keyspaces.retry;
+        for row in retry.iter() {
+            self.batch.remove(retry, row.key()?);
+        }
+        for (start, entry) in entries {
+            self.batch.insert(retry, number_key(start), json_to_bytes("entry of the retry queue", &entry)?);
+        }
+        Ok(())
+    }
+
+    /// Keeps how far a source's log was taken.
+    pub fn put_source_cursor<T: Serialize>(&mut self, source: &str, cursor: &T) -> Result<(), StoreError> {
+        let value = json_to_bytes("cursor of a source", cursor)?;
+        self.batch.insert(&self.writer.store.keyspaces.sources, source, value);
+        Ok(())
+    }
+
+    /// Makes everything durable and visible at once.
+    pub fn commit(mut self) -> Result<(), StoreError> {
+        let keyspaces = &self.writer.store.keyspaces;
+        let rows_after: BTreeMap<_, _> = self.have.iter().map(|run| (run.start(), run.end())).collect();
+        for start in self.rows_before.keys().filter(|start| !rows_after.contains_key(start)) {
+            self.batch.remove(&keyspaces.have, number_key(*start));
+        }
+        for (start, end) in &rows_after {
+            if self.rows_before.get(start) != Some(end) {
+                self.batch.insert(&keyspaces.have, number_key(*start), number_key(*end));
+            }
+        }
+        if let Some(position) = &mut self.position {
+            position.commits += 1;
+            self.batch.insert(&keyspaces.meta, POSITION_KEY, json_to_bytes("position", position)?);
+        }
+        self.batch.commit()?;
+        self.writer.have = self.have;
+        self.writer.position = self.position;
+        let commits = self.writer.position.as_ref().map_or(0, |position| position.commits);
+        self.writer.last_commit.write(commits)
+    }
+}
