@@ -15,3 +15,6 @@ pub mod replica;
 pub mod store;
 pub mod sync;
 pub mod wire;
+
+#[cfg(test)]
+mod test_chain;

@@ -3,14 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::block_number::BlockNumber;
-use crate::content_id::ContentId;
+use crate::content_id::{ContentHasher, ContentId};
 use crate::network::CheckpointKind;
 use crate::operation::{Operation, Operations};
 use crate::state_digest::StateDigest;
 
 /// What voters vote on and what binds the blocks between two checkpoints
 /// (`docs/protocol.md`, sections 3 and 7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Anchor {
     /// The checkpoint's block.
@@ -149,13 +149,40 @@ impl DeltaWriter {
         }
     }
 
+    /// Where the log ends now, for [`DeltaWriter::rewind`].
+    pub const fn mark(&self) -> DeltaMark {
+        DeltaMark { length: self.after_number.len(), empty: self.empty }
+    }
+
+    /// Takes back everything pushed since a mark.
+    pub fn rewind(&mut self, mark: DeltaMark) {
+        self.after_number.truncate(mark.length);
+        self.empty = mark.empty;
+    }
+
     /// The document that covers everything up to and including block `covered`.
-    pub fn finish(self, covered: BlockNumber) -> Vec<u8> {
+    pub fn document(&self, covered: BlockNumber) -> Vec<u8> {
         let mut out = format!("[{}", covered.next()).into_bytes();
         out.extend_from_slice(&self.after_number);
         out.extend_from_slice(&self.tail);
         out
     }
+
+    /// The content id of that document.
+    pub fn content_id(&self, covered: BlockNumber) -> ContentId {
+        let mut hasher = ContentHasher::new();
+        hasher.update(format!("[{}", covered.next()).as_bytes());
+        hasher.update(&self.after_number);
+        hasher.update(&self.tail);
+        hasher.finish()
+    }
+}
+
+/// A place in the log of a delta document that is being built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeltaMark {
+    length: usize,
+    empty: bool,
 }
 
 /// A delta document, read.

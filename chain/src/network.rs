@@ -77,6 +77,23 @@ impl CheckpointSchedule {
         }
     }
 
+    /// The schedule under which `number` is a checkpoint of this kind: what a network proved, where it
+    /// differs from what was configured. After a delta where a full state was due, no full state is expected
+    /// until the network shows one.
+    #[must_use]
+    pub const fn corrected(self, number: BlockNumber, kind: CheckpointKind) -> Self {
+        let delta_offset = number.get() % self.delta_interval;
+        let state_offset = match kind {
+            CheckpointKind::State => number.get() % self.state_interval,
+            CheckpointKind::Delta => match self.kind_at(number) {
+                Some(CheckpointKind::Delta) => self.state_offset,
+                // No checkpoint has this remainder.
+                _ => delta_offset + 1,
+            },
+        };
+        Self { delta_offset, state_offset, ..self }
+    }
+
     /// The blocks of the period that a block belongs to: from the block after a checkpoint up to the next
     /// checkpoint.
     pub fn period_of(&self, number: BlockNumber) -> BlockRange {
@@ -102,6 +119,20 @@ mod tests {
         assert_eq!(schedule.kind_at(number(28_559_201)), Some(CheckpointKind::Delta));
         assert_eq!(schedule.kind_at(number(28_559_401)), Some(CheckpointKind::State));
         assert_eq!(schedule.kind_at(number(28_559_400)), None);
+    }
+
+    #[test]
+    fn a_network_corrects_its_schedule() {
+        let schedule = CheckpointSchedule::default();
+        let moved = schedule.corrected(number(28_559_350), CheckpointKind::Delta);
+        assert_eq!(moved.kind_at(number(28_559_350)), Some(CheckpointKind::Delta));
+        assert_eq!(moved.kind_at(number(28_559_301)), None);
+        let state = schedule.corrected(number(28_559_301), CheckpointKind::State);
+        assert_eq!(state.kind_at(number(28_559_301)), Some(CheckpointKind::State));
+        assert_eq!(state.kind_at(number(28_559_401)), Some(CheckpointKind::Delta));
+        let delta = schedule.corrected(number(28_559_401), CheckpointKind::Delta);
+        assert_eq!(delta.kind_at(number(28_559_401)), Some(CheckpointKind::Delta));
+        assert_eq!(delta.kind_at(number(28_559_401 + 28_800)), Some(CheckpointKind::Delta));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::path::Path;
 ///
 /// Written as 64 hex digits. It finds damage and proves a restored store cheaply; against an adversary
 /// the content ids are the proof (`docs/protocol.md`, section 3).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct StateDigest(U256);
 

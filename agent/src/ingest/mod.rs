@@ -1,1 +1,7 @@
-//! To come.
+//! Ingest.
+pub mod message;
+pub mod source;
+pub use message::{LastIndex, OperationIndex};
+pub use source::{
+    SessionId, SourceCommand, SourceCursor, SourceEvent, SourceEventKind, SourceId, SourceIdError,
+};

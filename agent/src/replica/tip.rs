@@ -36,7 +36,10 @@ impl CommittedState {
     fn rows(&self, below: &PathKey) -> impl Iterator<Item = Result<(PathKey, Leaf), StoreError>> + use<> {
         self.0.prefix(below.as_bytes()).map(|row| {
             let (key, value) = row.into_inner()?;
-            Ok((PathKey::from(key.to_vec()), crate::store::leaf_from_bytes(&value)?))
+            Ok((
+                PathKey::from(key.to_vec()),
+                crate::store::leaf_from_bytes(&value)?,
+            ))
         })
     }
 }
@@ -45,7 +48,10 @@ impl Leaves for CommittedState {
     type Error = StoreError;
 
     fn leaf(&self, key: &PathKey) -> Result<Option<Leaf>, StoreError> {
-        self.0.get(key.as_bytes())?.map(|bytes| crate::store::leaf_from_bytes(&bytes)).transpose()
+        self.0
+            .get(key.as_bytes())?
+            .map(|bytes| crate::store::leaf_from_bytes(&bytes))
+            .transpose()
     }
 
     fn leaves_at_or_below(&self, key: &PathKey) -> Result<Vec<(PathKey, Leaf)>, StoreError> {
@@ -103,7 +109,10 @@ impl Tip {
     /// The tip as a place in the tree of forks. A document that a replica starts from stands there by its
     /// content id, since the hash of its block is unknown.
     pub(super) fn reference(&self) -> BlockReference {
-        BlockReference { number: self.number, hash: self.block_hash.unwrap_or_else(|| self.checkpoints.link()) }
+        BlockReference {
+            number: self.number,
+            hash: self.block_hash.unwrap_or_else(|| self.checkpoints.link()),
+        }
     }
 }
 
@@ -125,11 +134,19 @@ pub(super) enum StageError {
     #[error("block {got} does not follow block {tip}")]
     NotNext { tip: BlockNumber, got: BlockNumber },
     #[error("block {number} links to {got}, not to {expected}")]
-    BrokenLink { number: BlockNumber, expected: ContentId, got: ContentId },
+    BrokenLink {
+        number: BlockNumber,
+        expected: ContentId,
+        got: ContentId,
+    },
     #[error("block {number} cannot be applied: {reason}")]
     BreaksState { number: BlockNumber, reason: String },
     #[error("checkpoint {number} computes to {computed}, reported is {reported}")]
-    CheckpointMismatch { number: BlockNumber, computed: ContentId, reported: ContentId },
+    CheckpointMismatch {
+        number: BlockNumber,
+        computed: ContentId,
+        reported: ContentId,
+    },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -149,12 +166,20 @@ pub(super) struct Stage {
     committed: CommittedState,
     pub(super) tip: Tip,
     pub(super) blocks: Vec<StagedBlock>,
+    /// Blocks up to the last checkpoint in the stage, and the tip there.
+    last_checkpoint: Option<(usize, Tip)>,
 }
 
 impl Stage {
     pub(super) fn new(committed: CommittedState, tip: Tip, position: &Position) -> Self {
         let overlay = StateOverlay::new(committed.clone(), position.state_digest);
-        Self { overlay, committed, tip, blocks: Vec::new() }
+        Self {
+            overlay,
+            committed,
+            tip,
+            blocks: Vec::new(),
+            last_checkpoint: None,
+        }
     }
 
     /// Checks and applies the next block, or nothing of it.
@@ -171,74 +196,126 @@ impl Stage {
     ) -> Result<CheckpointFinding, StageError> {
         let number = block.number();
         if number != self.tip.number.next() {
-            return Err(StageError::NotNext { tip: self.tip.number, got: number });
+            return Err(StageError::NotNext {
+                tip: self.tip.number,
+                got: number,
+            });
         }
         let expected = self.tip.link();
         if block.previous_hash() != expected {
-            return Err(StageError::BrokenLink { number, expected, got: block.previous_hash() });
+            return Err(StageError::BrokenLink {
+                number,
+                expected,
+                got: block.previous_hash(),
+            });
         }
         let operations = &block.block().operations;
         let effect = self.overlay.apply(operations).map_err(|error| match error {
             StateError::Read(error) => StageError::Store(error),
-            other => StageError::BreaksState { number, reason: other.to_string() },
+            other => StageError::BreaksState {
+                number,
+                reason: other.to_string(),
+            },
         })?;
-        let mut tip = Tip {
-            number,
-            block_hash: Some(block.hash()),
-            checkpoints: self.tip.checkpoints.clone(),
-            delta: self.tip.delta.clone(),
-        };
-        tip.delta.push(operations);
-        let (checkpoint, document, finding) = match schedule.kind_at(number) {
-            None => (None, None, CheckpointFinding::AsScheduled),
-            Some(kind) => match self.checkpoint(&tip, kind, reported) {
-                Ok((id, kind_found, document)) => {
+        let mark = self.tip.delta.mark();
+        self.tip.delta.push(operations);
+        let mut finding = CheckpointFinding::AsScheduled;
+        let mut made = None;
+        if let Some(scheduled) = schedule.kind_at(number) {
+            match self.checkpoint(number, scheduled, reported) {
+                Ok((id, kind, document)) => {
+                    let state_digest = self.overlay.digest();
                     let anchor = Anchor {
                         block_num: number,
                         block_hash: block.hash(),
                         state_hash: id,
-                        state_digest: self.overlay.digest(),
+                        state_digest,
                     };
-                    let record = CheckpointRecord::of(&tip.checkpoints, kind_found, &anchor);
-                    tip.checkpoints = tip.checkpoints.after(kind_found, number, id);
-                    tip.delta = DeltaWriter::new(&tip.checkpoints);
-                    let finding = if kind_found == kind {
-                        CheckpointFinding::AsScheduled
-                    } else {
-                        CheckpointFinding::OtherKind(kind_found)
-                    };
-                    (Some(record), document, finding)
+                    let record = CheckpointRecord::of(&self.tip.checkpoints, kind, &anchor);
+                    self.tip.checkpoints = self.tip.checkpoints.after(kind, number, id);
+                    self.tip.delta = DeltaWriter::new(&self.tip.checkpoints);
+                    if kind != scheduled {
+                        finding = CheckpointFinding::OtherKind(kind);
+                    }
+                    made = Some((record, document));
                 }
                 Err(error) => {
-                    let before = effect.changes.into_iter().map(|change| (change.key, change.before));
-                    self.overlay.undo(before)?;
+                    self.tip.delta.rewind(mark);
+                    self.overlay.undo(
+                        effect
+                            .changes
+                            .into_iter()
+                            .map(|change| (change.key, change.before)),
+                    )?;
                     return Err(error);
                 }
-            },
-        };
+            }
+        }
+        self.tip.number = number;
+        self.tip.block_hash = Some(block.hash());
         let mut stored = StoredBlock::new(block, timestamp_ms);
         stored.digest = Some(self.overlay.digest());
-        self.tip = tip;
-        self.blocks.push(StagedBlock { number, stored, effect, checkpoint, document, provenance });
+        let is_checkpoint = made.is_some();
+        let (checkpoint, document) = made.unzip();
+        let document = document.flatten();
+        self.blocks.push(StagedBlock {
+            number,
+            stored,
+            effect,
+            checkpoint,
+            document,
+            provenance,
+        });
+        if is_checkpoint {
+            self.last_checkpoint = Some((self.blocks.len(), self.tip.clone()));
+        }
         Ok(finding)
+    }
+
+    /// Takes back every block after the last checkpoint in the stage. False where there is none in it.
+    pub(super) fn rewind_to_checkpoint(&mut self) -> Result<bool, StoreError> {
+        let Some((length, tip)) = self.last_checkpoint.clone() else {
+            return Ok(false);
+        };
+        while self.blocks.len() > length {
+            if let Some(block) = self.blocks.pop() {
+                self.overlay.undo(
+                    block
+                        .effect
+                        .changes
+                        .into_iter()
+                        .map(|change| (change.key, change.before)),
+                )?;
+            }
+        }
+        self.tip = tip;
+        Ok(true)
     }
 
     /// The content id of the checkpoint at the tip, its kind, and the document if it is a full state.
     fn checkpoint(
         &self,
-        tip: &Tip,
+        number: BlockNumber,
         scheduled: CheckpointKind,
         reported: Option<ContentId>,
     ) -> Result<(ContentId, CheckpointKind, Option<Vec<u8>>), StageError> {
-        let delta = ContentId::of(&tip.delta.clone().finish(tip.number));
+        let delta = self.tip.delta.content_id(number);
         if reported == Some(delta) || (scheduled == CheckpointKind::Delta && reported.is_none()) {
             return Ok((delta, CheckpointKind::Delta, None));
         }
-        let (state, document) = self.state_document(tip.number)?;
+        let (state, document) = self.state_document(number)?;
         match reported {
             Some(reported) if reported != state => {
-                let computed = if scheduled == CheckpointKind::Delta { delta } else { state };
-                Err(StageError::CheckpointMismatch { number: tip.number, computed, reported })
+                let computed = if scheduled == CheckpointKind::Delta {
+                    delta
+                } else {
+                    state
+                };
+                Err(StageError::CheckpointMismatch {
+                    number,
+                    computed,
+                    reported,
+                })
             }
             _ => Ok((state, CheckpointKind::State, Some(document))),
         }
@@ -252,7 +329,9 @@ impl Stage {
         let mut changed = self.overlay.changed().peekable();
         let mut committed = self.committed.rows(&PathKey::root()).peekable();
         let mut push = |key: &PathKey, leaf: &Leaf| {
-            writer.push(key, leaf).map_err(|error| StoreError::damaged("state", error))?;
+            writer
+                .push(key, leaf)
+                .map_err(|error| StoreError::damaged("state", error))?;
             let text = writer.take_text();
             hasher.update(&text);
             document.extend_from_slice(&text);
@@ -290,5 +369,18 @@ impl Stage {
         hasher.update(&end);
         document.extend_from_slice(&end);
         Ok((hasher.finish(), document))
+    }
+}
+
+impl Stage {
+    /// The position once the stage is committed.
+    pub(super) fn position_after(&self, position: &Position) -> Position {
+        Position {
+            state_height: self.tip.number,
+            state_block_hash: self.tip.block_hash,
+            state_digest: self.overlay.digest(),
+            checkpoints: self.tip.checkpoints.clone(),
+            ..position.clone()
+        }
     }
 }

@@ -57,7 +57,10 @@ pub enum StoreError {
 impl StoreError {
     /// An error about a stored value.
     pub(crate) fn damaged(what: impl std::fmt::Display, reason: impl std::fmt::Display) -> Self {
-        Self::Damaged { what: what.to_string(), reason: reason.to_string() }
+        Self::Damaged {
+            what: what.to_string(),
+            reason: reason.to_string(),
+        }
     }
 
     /// An error about a stored block.

@@ -18,7 +18,10 @@ pub(super) struct LastCommit {
 
 impl LastCommit {
     pub(super) fn new(commits: u64) -> Self {
-        Self { commits, crc32: crc32fast::hash(&commits.to_be_bytes()) }
+        Self {
+            commits,
+            crc32: crc32fast::hash(&commits.to_be_bytes()),
+        }
     }
 }
 
@@ -32,7 +35,10 @@ pub(super) struct LastCommitFile {
 
 impl LastCommitFile {
     pub(super) fn new(directory: &Path) -> Self {
-        Self { path: directory.join("last-commit.json"), next: directory.join("last-commit.json.next") }
+        Self {
+            path: directory.join("last-commit.json"),
+            next: directory.join("last-commit.json.next"),
+        }
     }
 
     /// The last acknowledged commit; none for a new store or where the file itself is damaged.

@@ -35,9 +35,16 @@ pub(super) struct Keyspaces {
 
 impl Keyspaces {
     pub(super) fn open(database: &Database, write_buffer_bytes: u64) -> Result<Self, StoreError> {
-        let large =
-            |name| database.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(write_buffer_bytes));
-        let small = |name| database.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(1 << 20));
+        let large = |name| {
+            database.keyspace(name, || {
+                KeyspaceCreateOptions::default().max_memtable_size(write_buffer_bytes)
+            })
+        };
+        let small = |name| {
+            database.keyspace(name, || {
+                KeyspaceCreateOptions::default().max_memtable_size(1 << 20)
+            })
+        };
         Ok(Self {
             blocks: large("blocks")?,
             fork_blocks: small("fork_blocks")?,

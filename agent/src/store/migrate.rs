@@ -16,7 +16,10 @@ pub(super) fn migrate(database: &Database, keyspaces: &Keyspaces) -> Result<(), 
         Some(bytes) => json_from_bytes("format of the store", &bytes)?,
     };
     if found > FORMAT {
-        return Err(StoreError::FormatTooNew { found, supported: FORMAT });
+        return Err(StoreError::FormatTooNew {
+            found,
+            supported: FORMAT,
+        });
     }
     for format in found..FORMAT {
         match format {

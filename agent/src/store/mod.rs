@@ -15,9 +15,9 @@ mod view;
 
 pub use error::StoreError;
 pub use position::Position;
+pub(crate) use record::leaf_from_bytes;
 pub use record::{CheckpointRecord, PeerRecord, StoredBlock, Verification};
 pub use transaction::{StateReplacement, Transaction, Writer};
-pub(crate) use record::leaf_from_bytes;
 pub use view::View;
 
 use std::path::{Path, PathBuf};
@@ -39,7 +39,10 @@ pub struct StoreSettings {
 
 impl Default for StoreSettings {
     fn default() -> Self {
-        Self { cache_bytes: 32 << 20, write_buffer_bytes: 8 << 20 }
+        Self {
+            cache_bytes: 32 << 20,
+            write_buffer_bytes: 8 << 20,
+        }
     }
 }
 
@@ -53,7 +56,10 @@ pub struct Store {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Store").field("directory", &self.directory).finish_non_exhaustive()
+        formatter
+            .debug_struct("Store")
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
     }
 }
 
@@ -76,22 +82,28 @@ impl Store {
     /// Opens the store in a directory, which is created if it is not there, for reading and for its one
     /// writer. Takes an exclusive lock; refuses a format newer than this program knows, migrates older ones.
     pub fn open(directory: &Path, settings: &StoreSettings) -> Result<(Self, Writer, Recovery), StoreError> {
-        std::fs::create_dir_all(directory)
-            .map_err(|error| StoreError::Directory { path: directory.to_owned(), error })?;
+        std::fs::create_dir_all(directory).map_err(|error| StoreError::Directory {
+            path: directory.to_owned(),
+            error,
+        })?;
         let database = Database::builder(directory.join("log"))
             .cache_size(settings.cache_bytes)
             .max_journaling_size(64 << 20)
-            .max_write_buffer_size(Some(settings.write_buffer_bytes * 6))
             .worker_threads(1)
             .open()
             .map_err(|error| match error {
-                fjall::Error::Locked => StoreError::Locked { path: directory.to_owned() },
+                fjall::Error::Locked => StoreError::Locked {
+                    path: directory.to_owned(),
+                },
                 other => StoreError::Database(other),
             })?;
         let keyspaces = Keyspaces::open(&database, settings.write_buffer_bytes)?;
         migrate::migrate(&database, &keyspaces)?;
-        let store =
-            Self { database, keyspaces: Arc::new(keyspaces), directory: Arc::new(directory.to_owned()) };
+        let store = Self {
+            database,
+            keyspaces: Arc::new(keyspaces),
+            directory: Arc::new(directory.to_owned()),
+        };
         let last_commit = LastCommitFile::new(directory);
         let found = store.view().position()?.map_or(0, |position| position.commits);
         let acknowledged = last_commit.read()?.map_or(0, |last| last.commits);

@@ -54,10 +54,16 @@ impl StoredBlock {
         let block = HashedBlock::from_canonical(self.bytes.clone())
             .map_err(|error| StoreError::damaged_block(number, error))?;
         if block.hash() != self.hash {
-            return Err(StoreError::damaged_block(number, "its bytes do not have its hash"));
+            return Err(StoreError::damaged_block(
+                number,
+                "its bytes do not have its hash",
+            ));
         }
         if block.number() != number {
-            return Err(StoreError::damaged_block(number, format_args!("it is block {}", block.number())));
+            return Err(StoreError::damaged_block(
+                number,
+                format_args!("it is block {}", block.number()),
+            ));
         }
         Ok(block)
     }
@@ -71,7 +77,11 @@ impl StoredBlock {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEADER_BYTES + self.bytes.len());
         let digest_flag = if self.digest.is_some() { HAS_DIGEST } else { 0 };
-        let verification_flag = if self.verification == Verification::Unverified { UNVERIFIED } else { 0 };
+        let verification_flag = if self.verification == Verification::Unverified {
+            UNVERIFIED
+        } else {
+            0
+        };
         out.push(digest_flag | verification_flag);
         out.extend_from_slice(self.hash.digest());
         out.extend_from_slice(&self.digest.unwrap_or_default().to_bytes());
@@ -87,13 +97,20 @@ impl StoredBlock {
         let (digest, rest) = rest.split_first_chunk::<32>().ok_or_else(short)?;
         let (timestamp, rest) = rest.split_first_chunk::<8>().ok_or_else(short)?;
         if flags & !(HAS_DIGEST | UNVERIFIED) != 0 {
-            return Err(StoreError::damaged_block(number, format_args!("unknown flags {flags}")));
+            return Err(StoreError::damaged_block(
+                number,
+                format_args!("unknown flags {flags}"),
+            ));
         }
         Ok(Self {
             hash: ContentId::from_digest(*hash),
             digest: (flags & HAS_DIGEST != 0).then(|| StateDigest::from_bytes(*digest)),
             timestamp_ms: u64::from_be_bytes(*timestamp),
-            verification: if flags & UNVERIFIED == 0 { Verification::Verified } else { Verification::Unverified },
+            verification: if flags & UNVERIFIED == 0 {
+                Verification::Verified
+            } else {
+                Verification::Unverified
+            },
             bytes: rest.to_vec(),
         })
     }
@@ -160,7 +177,12 @@ pub struct PeerRecord {
 pub(super) fn undo_to_bytes(changes: &[LeafChange]) -> Result<Vec<u8>, StoreError> {
     let rows: Vec<(&[u8], Option<Vec<u8>>)> = changes
         .iter()
-        .map(|change| (change.key.as_bytes(), change.before.as_ref().map(|leaf| leaf.value().to_canonical())))
+        .map(|change| {
+            (
+                change.key.as_bytes(),
+                change.before.as_ref().map(|leaf| leaf.value().to_canonical()),
+            )
+        })
         .collect();
     postcard::to_allocvec(&rows).map_err(|error| StoreError::damaged("undo to write", error))
 }
@@ -170,8 +192,10 @@ pub(super) fn undo_from_bytes(
     number: BlockNumber,
     bytes: &[u8],
 ) -> Result<Vec<(PathKey, Option<Leaf>)>, StoreError> {
-    let damaged = |reason: &dyn std::fmt::Display| StoreError::damaged(format_args!("undo of block {number}"), reason);
-    let rows: Vec<(Vec<u8>, Option<Vec<u8>>)> = postcard::from_bytes(bytes).map_err(|error| damaged(&error))?;
+    let damaged =
+        |reason: &dyn std::fmt::Display| StoreError::damaged(format_args!("undo of block {number}"), reason);
+    let rows: Vec<(Vec<u8>, Option<Vec<u8>>)> =
+        postcard::from_bytes(bytes).map_err(|error| damaged(&error))?;
     rows.into_iter()
         .map(|(key, leaf)| {
             let leaf = leaf.map(|leaf| leaf_from_bytes(&leaf)).transpose()?;
@@ -189,7 +213,10 @@ pub(crate) fn leaf_from_bytes(bytes: &[u8]) -> Result<Leaf, StoreError> {
 }
 
 /// Reads a value that is stored as JSON.
-pub(super) fn json_from_bytes<T: for<'de> Deserialize<'de>>(what: &str, bytes: &[u8]) -> Result<T, StoreError> {
+pub(super) fn json_from_bytes<T: for<'de> Deserialize<'de>>(
+    what: &str,
+    bytes: &[u8],
+) -> Result<T, StoreError> {
     serde_json::from_slice(bytes).map_err(|error| StoreError::damaged(what, error))
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fjall::{PersistMode, WriteBatch};
+use fjall::{OwnedWriteBatch as WriteBatch, PersistMode};
 use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::interval::IntervalSet;
 use honeygraph_chain::state::{Leaf, LeafChange};
@@ -37,7 +37,10 @@ pub struct Transaction<'writer> {
 
 impl std::fmt::Debug for Transaction<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Transaction").field("changes", &self.batch.len()).finish_non_exhaustive()
+        formatter
+            .debug_struct("Transaction")
+            .field("changes", &self.batch.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -45,7 +48,12 @@ impl Writer {
     pub(super) fn new(store: Store, last_commit: LastCommitFile) -> Result<Self, StoreError> {
         let view = store.view();
         let (position, have) = (view.position()?, view.have()?);
-        let mut writer = Self { store, last_commit, position, have };
+        let mut writer = Self {
+            store,
+            last_commit,
+            position,
+            have,
+        };
         if view.is_replacing_state()? {
             // A state was half written when the process ended: nothing of it counts.
             writer.discard_state()?;
@@ -70,10 +78,20 @@ impl Writer {
 
     /// Starts a transaction.
     pub fn begin(&mut self) -> Transaction<'_> {
-        let batch = self.store.database.batch().durability(Some(PersistMode::SyncData));
+        let batch = self
+            .store
+            .database
+            .batch()
+            .durability(Some(PersistMode::SyncData));
         let (position, have) = (self.position.clone(), self.have.clone());
         let rows_before = have.iter().map(|run| (run.start(), run.end())).collect();
-        Transaction { writer: self, batch, position, have, rows_before }
+        Transaction {
+            writer: self,
+            batch,
+            position,
+            have,
+            rows_before,
+        }
     }
 
     /// Replaces the whole state by the leaves of a document, which may be more than memory holds. Until
@@ -86,7 +104,23 @@ impl Writer {
         self.store.keyspaces.meta.insert(REPLACING_STATE_KEY, "1")?;
         self.store.database.persist(PersistMode::SyncData)?;
         self.discard_leaves()?;
-        let mut replacement = StateReplacement { store: &self.store, batch: self.store.database.batch() };
+        let mut replacement = StateReplacement {
+            store: &self.store,
+            batch: self.store.database.batch(),
+        };
+        fill(&mut replacement)?;
+        replacement.flush()
+    }
+
+    /// Goes on with a replacement that [`Writer::replace_state`] began.
+    pub fn continue_replacing(
+        &mut self,
+        fill: impl FnOnce(&mut StateReplacement<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut replacement = StateReplacement {
+            store: &self.store,
+            batch: self.store.database.batch(),
+        };
         fill(&mut replacement)?;
         replacement.flush()
     }
@@ -117,10 +151,16 @@ impl StateReplacement<'_> {
     pub fn set(&mut self, key: &PathKey, leaf: Option<&Leaf>) -> Result<(), StoreError> {
         let state = &self.store.keyspaces.state;
         match leaf {
-            Some(leaf) => self.batch.insert(state, key.as_bytes(), leaf.value().to_canonical()),
+            Some(leaf) => self
+                .batch
+                .insert(state, key.as_bytes(), leaf.value().to_canonical()),
             None => self.batch.remove(state, key.as_bytes()),
         }
-        if self.batch.len() >= 4_096 { self.flush() } else { Ok(()) }
+        if self.batch.len() >= 4_096 {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     /// Makes what was set readable.
@@ -149,20 +189,30 @@ impl Transaction<'_> {
 
     /// Ends a replacement of the state: from this commit on the new one counts.
     pub fn finish_replacing_state(&mut self) {
-        self.batch.remove(&self.writer.store.keyspaces.meta, REPLACING_STATE_KEY);
+        self.batch
+            .remove(&self.writer.store.keyspaces.meta, REPLACING_STATE_KEY);
     }
 
     /// Stores a canonical block, in place of another one if there is one.
     pub fn put_block(&mut self, number: BlockNumber, block: &StoredBlock) {
-        self.batch.insert(&self.writer.store.keyspaces.blocks, number_key(number), block.to_bytes());
+        self.batch.insert(
+            &self.writer.store.keyspaces.blocks,
+            number_key(number),
+            block.to_bytes(),
+        );
         self.have.insert(BlockRange::single(number));
     }
 
     /// Removes canonical blocks.
     pub fn remove_blocks(&mut self, range: BlockRange) {
-        let held: Vec<_> = self.have.iter().filter_map(|run| run.intersection(range)).collect();
+        let held: Vec<_> = self
+            .have
+            .iter()
+            .filter_map(|run| run.intersection(range))
+            .collect();
         for number in held.into_iter().flat_map(BlockRange::iter) {
-            self.batch.remove(&self.writer.store.keyspaces.blocks, number_key(number));
+            self.batch
+                .remove(&self.writer.store.keyspaces.blocks, number_key(number));
         }
         self.have.remove(range);
     }
@@ -170,30 +220,41 @@ impl Transaction<'_> {
     /// Stores a block that is not on the canonical chain.
     pub fn put_fork_block(&mut self, number: BlockNumber, block: &StoredBlock) {
         let key = fork_key(number, block.hash);
-        self.batch.insert(&self.writer.store.keyspaces.fork_blocks, key, block.to_bytes());
+        self.batch
+            .insert(&self.writer.store.keyspaces.fork_blocks, key, block.to_bytes());
     }
 
     /// Removes a block that is not on the canonical chain.
     pub fn remove_fork_block(&mut self, block: BlockReference) {
-        self.batch.remove(&self.writer.store.keyspaces.fork_blocks, fork_key(block.number, block.hash));
+        self.batch.remove(
+            &self.writer.store.keyspaces.fork_blocks,
+            fork_key(block.number, block.hash),
+        );
     }
 
     /// Keeps what is needed to undo a block.
     pub fn put_undo(&mut self, number: BlockNumber, changes: &[LeafChange]) -> Result<(), StoreError> {
-        self.batch.insert(&self.writer.store.keyspaces.undo, number_key(number), undo_to_bytes(changes)?);
+        self.batch.insert(
+            &self.writer.store.keyspaces.undo,
+            number_key(number),
+            undo_to_bytes(changes)?,
+        );
         Ok(())
     }
 
     /// Forgets how to undo a block.
     pub fn remove_undo(&mut self, number: BlockNumber) {
-        self.batch.remove(&self.writer.store.keyspaces.undo, number_key(number));
+        self.batch
+            .remove(&self.writer.store.keyspaces.undo, number_key(number));
     }
 
     /// Sets or, with `None`, removes a leaf.
     pub fn set_leaf(&mut self, key: &PathKey, leaf: Option<&Leaf>) {
         let state = &self.writer.store.keyspaces.state;
         match leaf {
-            Some(leaf) => self.batch.insert(state, key.as_bytes(), leaf.value().to_canonical()),
+            Some(leaf) => self
+                .batch
+                .insert(state, key.as_bytes(), leaf.value().to_canonical()),
             None => self.batch.remove(state, key.as_bytes()),
         }
     }
@@ -202,22 +263,33 @@ impl Transaction<'_> {
     pub fn put_checkpoint(&mut self, record: &CheckpointRecord) -> Result<(), StoreError> {
         let number = number_key(record.block_num);
         let keyspaces = &self.writer.store.keyspaces;
-        self.batch.insert(&keyspaces.checkpoints, number, json_to_bytes("checkpoint", record)?);
-        self.batch.insert(&keyspaces.checkpoint_ids, *record.state_hash.digest(), number);
+        self.batch.insert(
+            &keyspaces.checkpoints,
+            number,
+            json_to_bytes("checkpoint", record)?,
+        );
+        self.batch
+            .insert(&keyspaces.checkpoint_ids, *record.state_hash.digest(), number);
         Ok(())
     }
 
     /// Forgets a checkpoint.
     pub fn remove_checkpoint(&mut self, record: &CheckpointRecord) {
         let keyspaces = &self.writer.store.keyspaces;
-        self.batch.remove(&keyspaces.checkpoints, number_key(record.block_num));
-        self.batch.remove(&keyspaces.checkpoint_ids, *record.state_hash.digest());
+        self.batch
+            .remove(&keyspaces.checkpoints, number_key(record.block_num));
+        self.batch
+            .remove(&keyspaces.checkpoint_ids, *record.state_hash.digest());
     }
 
     /// Stores a piece of a document; pieces are numbered from 0 and at most 256 KiB long.
     pub fn put_document_chunk(&mut self, id: ContentId, chunk: u32, bytes: &[u8]) {
         debug_assert!(bytes.len() <= DOCUMENT_CHUNK_BYTES);
-        self.batch.insert(&self.writer.store.keyspaces.documents, chunk_key(id, chunk), bytes);
+        self.batch.insert(
+            &self.writer.store.keyspaces.documents,
+            chunk_key(id, chunk),
+            bytes,
+        );
     }
 
     /// Stores a whole document.
@@ -258,7 +330,11 @@ impl Transaction<'_> {
             self.batch.remove(retry, row.key()?);
         }
         for (start, entry) in entries {
-            self.batch.insert(retry, number_key(start), json_to_bytes("entry of the retry queue", &entry)?);
+            self.batch.insert(
+                retry,
+                number_key(start),
+                json_to_bytes("entry of the retry queue", &entry)?,
+            );
         }
         Ok(())
     }
@@ -266,7 +342,8 @@ impl Transaction<'_> {
     /// Keeps how far a source's log was taken.
     pub fn put_source_cursor<T: Serialize>(&mut self, source: &str, cursor: &T) -> Result<(), StoreError> {
         let value = json_to_bytes("cursor of a source", cursor)?;
-        self.batch.insert(&self.writer.store.keyspaces.sources, source, value);
+        self.batch
+            .insert(&self.writer.store.keyspaces.sources, source, value);
         Ok(())
     }
 
@@ -274,22 +351,35 @@ impl Transaction<'_> {
     pub fn commit(mut self) -> Result<(), StoreError> {
         let keyspaces = &self.writer.store.keyspaces;
         let rows_after: BTreeMap<_, _> = self.have.iter().map(|run| (run.start(), run.end())).collect();
-        for start in self.rows_before.keys().filter(|start| !rows_after.contains_key(start)) {
+        for start in self
+            .rows_before
+            .keys()
+            .filter(|start| !rows_after.contains_key(start))
+        {
             self.batch.remove(&keyspaces.have, number_key(*start));
         }
         for (start, end) in &rows_after {
             if self.rows_before.get(start) != Some(end) {
-                self.batch.insert(&keyspaces.have, number_key(*start), number_key(*end));
+                self.batch
+                    .insert(&keyspaces.have, number_key(*start), number_key(*end));
             }
         }
         if let Some(position) = &mut self.position {
             position.commits += 1;
-            self.batch.insert(&keyspaces.meta, POSITION_KEY, json_to_bytes("position", position)?);
+            self.batch.insert(
+                &keyspaces.meta,
+                POSITION_KEY,
+                json_to_bytes("position", position)?,
+            );
         }
         self.batch.commit()?;
         self.writer.have = self.have;
         self.writer.position = self.position;
-        let commits = self.writer.position.as_ref().map_or(0, |position| position.commits);
+        let commits = self
+            .writer
+            .position
+            .as_ref()
+            .map_or(0, |position| position.commits);
         self.writer.last_commit.write(commits)
     }
 }

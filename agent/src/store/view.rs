@@ -40,7 +40,9 @@ impl View {
     /// The canonical block with this number.
     pub fn block(&self, number: BlockNumber) -> Result<Option<StoredBlock>, StoreError> {
         let bytes = self.snapshot.get(&self.keyspaces.blocks, number_key(number))?;
-        bytes.map(|bytes| StoredBlock::from_bytes(number, &bytes)).transpose()
+        bytes
+            .map(|bytes| StoredBlock::from_bytes(number, &bytes))
+            .transpose()
     }
 
     /// The canonical blocks of a range that are there, in order.
@@ -48,7 +50,10 @@ impl View {
         &self,
         range: BlockRange,
     ) -> impl DoubleEndedIterator<Item = Result<(BlockNumber, StoredBlock), StoreError>> + use<> {
-        let rows = self.snapshot.range(&self.keyspaces.blocks, number_key(range.start())..=number_key(range.end()));
+        let rows = self.snapshot.range(
+            &self.keyspaces.blocks,
+            number_key(range.start())..=number_key(range.end()),
+        );
         rows.map(|row| {
             let (key, value) = row.into_inner()?;
             let number = key_number(&key)?;
@@ -58,12 +63,18 @@ impl View {
 
     /// A block that is not on the canonical chain.
     pub fn fork_block(&self, block: BlockReference) -> Result<Option<StoredBlock>, StoreError> {
-        let bytes = self.snapshot.get(&self.keyspaces.fork_blocks, fork_key(block.number, block.hash))?;
-        bytes.map(|bytes| StoredBlock::from_bytes(block.number, &bytes)).transpose()
+        let bytes = self
+            .snapshot
+            .get(&self.keyspaces.fork_blocks, fork_key(block.number, block.hash))?;
+        bytes
+            .map(|bytes| StoredBlock::from_bytes(block.number, &bytes))
+            .transpose()
     }
 
     /// Every block that is not on the canonical chain, by number.
-    pub fn fork_blocks(&self) -> impl Iterator<Item = Result<(BlockNumber, StoredBlock), StoreError>> + use<> {
+    pub fn fork_blocks(
+        &self,
+    ) -> impl Iterator<Item = Result<(BlockNumber, StoredBlock), StoreError>> + use<> {
         self.snapshot.iter(&self.keyspaces.fork_blocks).map(|row| {
             let (key, value) = row.into_inner()?;
             let number = key_number(&key)?;
@@ -78,14 +89,21 @@ impl View {
     }
 
     /// Every leaf at or below a path, in key order.
-    pub fn leaves(&self, below: &PathKey) -> impl Iterator<Item = Result<(PathKey, Leaf), StoreError>> + use<> {
+    pub fn leaves(
+        &self,
+        below: &PathKey,
+    ) -> impl Iterator<Item = Result<(PathKey, Leaf), StoreError>> + use<> {
         leaves_of(self.snapshot.prefix(&self.keyspaces.state, below.as_bytes()))
     }
 
     /// A checkpoint by its block.
     pub fn checkpoint(&self, number: BlockNumber) -> Result<Option<CheckpointRecord>, StoreError> {
-        let bytes = self.snapshot.get(&self.keyspaces.checkpoints, number_key(number))?;
-        bytes.map(|bytes| json_from_bytes("checkpoint", &bytes)).transpose()
+        let bytes = self
+            .snapshot
+            .get(&self.keyspaces.checkpoints, number_key(number))?;
+        bytes
+            .map(|bytes| json_from_bytes("checkpoint", &bytes))
+            .transpose()
     }
 
     /// A checkpoint by its content id.
@@ -102,18 +120,25 @@ impl View {
         range: BlockRange,
     ) -> impl DoubleEndedIterator<Item = Result<CheckpointRecord, StoreError>> + use<> {
         self.snapshot
-            .range(&self.keyspaces.checkpoints, number_key(range.start())..=number_key(range.end()))
+            .range(
+                &self.keyspaces.checkpoints,
+                number_key(range.start())..=number_key(range.end()),
+            )
             .map(|row| json_from_bytes("checkpoint", &row.value()?))
     }
 
     /// The pieces of a stored document in order; none if it is not stored.
     pub fn document(&self, id: ContentId) -> impl Iterator<Item = Result<Vec<u8>, StoreError>> + use<> {
-        self.snapshot.prefix(&self.keyspaces.documents, id.digest()).map(|row| Ok(row.value()?.to_vec()))
+        self.snapshot
+            .prefix(&self.keyspaces.documents, id.digest())
+            .map(|row| Ok(row.value()?.to_vec()))
     }
 
     /// Whether a document is stored.
     pub fn has_document(&self, id: ContentId) -> Result<bool, StoreError> {
-        Ok(self.snapshot.contains_key(&self.keyspaces.documents, chunk_key(id, 0))?)
+        Ok(self
+            .snapshot
+            .contains_key(&self.keyspaces.documents, chunk_key(id, 0))?)
     }
 
     /// Which canonical blocks are stored.
@@ -142,20 +167,30 @@ impl View {
             .iter(&self.keyspaces.peers)
             .map(|row| {
                 let (key, value) = row.into_inner()?;
-                Ok((String::from_utf8_lossy(&key).into_owned(), json_from_bytes("peer", &value)?))
+                Ok((
+                    String::from_utf8_lossy(&key).into_owned(),
+                    json_from_bytes("peer", &value)?,
+                ))
             })
             .collect()
     }
 
     /// How far a source's log was taken.
-    pub fn source_cursor<T: for<'de> serde::Deserialize<'de>>(&self, source: &str) -> Result<Option<T>, StoreError> {
+    pub fn source_cursor<T: for<'de> serde::Deserialize<'de>>(
+        &self,
+        source: &str,
+    ) -> Result<Option<T>, StoreError> {
         let bytes = self.snapshot.get(&self.keyspaces.sources, source)?;
-        bytes.map(|bytes| json_from_bytes("cursor of a source", &bytes)).transpose()
+        bytes
+            .map(|bytes| json_from_bytes("cursor of a source", &bytes))
+            .transpose()
     }
 
     /// Whether a state was being replaced when the store was last written.
     pub(super) fn is_replacing_state(&self) -> Result<bool, StoreError> {
-        Ok(self.snapshot.contains_key(&self.keyspaces.meta, super::layout::REPLACING_STATE_KEY)?)
+        Ok(self
+            .snapshot
+            .contains_key(&self.keyspaces.meta, super::layout::REPLACING_STATE_KEY)?)
     }
 }
 

@@ -48,6 +48,9 @@ pub enum PeerFault {
     /// Content that does not have the hash it must have.
     #[error("wrong hash")]
     WrongHash,
+    /// A block that the state rules refuse.
+    #[error("breaks the state rules")]
+    BreaksState,
     /// Blocks that a checkpoint proves to be false.
     #[error("contradicts a checkpoint")]
     CheckpointMismatch,

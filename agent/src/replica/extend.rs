@@ -1,0 +1,221 @@
+//! Blocks from peers at the front: the next ones after the state height.
+
+use honeygraph_chain::block::HashedBlock;
+use honeygraph_chain::peer::{PeerFault, PeerId};
+use honeygraph_chain::{BlockNumber, BlockRange};
+
+use super::reorganize::Undone;
+use super::tip::{CheckpointFinding, Provenance, StageError};
+use super::{Replica, StoreError};
+
+/// A block that a peer handed over; its hash was computed from its bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FetchedBlock {
+    /// The block.
+    pub block: HashedBlock,
+    /// When it was made, as the peer says; milliseconds since the Unix epoch.
+    pub timestamp_ms: u64,
+}
+
+/// What became of blocks at the front.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ExtendOutcome {
+    /// They follow and were applied up to `applied`, which is the last of them unless commits are to be held
+    /// before it. Those up to `committed` are durable, the rest waits for the checkpoint that proves it.
+    Accepted {
+        /// Highest applied block.
+        applied: BlockNumber,
+        /// Highest committed block.
+        committed: BlockNumber,
+    },
+    /// The first block is not the next one.
+    NotNext {
+        /// The next one.
+        next: BlockNumber,
+    },
+    /// A block is wrong. Nothing of its period is committed.
+    Rejected {
+        /// Blocks that are missing again.
+        discarded: BlockRange,
+        /// What was wrong.
+        fault: PeerFault,
+        /// Peers whose blocks are in doubt: one where it is certain.
+        suspects: Vec<PeerId>,
+    },
+    /// Commits are stopped.
+    Halted,
+}
+
+impl Replica {
+    /// Takes blocks from a peer at the front.
+    ///
+    /// Where the content id of the period's checkpoint is known already, nothing of a period is committed
+    /// before its checkpoint proves it; near the head, where it is not known yet, blocks are committed as
+    /// they come, unconfirmed.
+    pub fn extend(&mut self, peer: &PeerId, blocks: &[FetchedBlock]) -> Result<ExtendOutcome, StoreError> {
+        if self.halted().is_some() {
+            return Ok(ExtendOutcome::Halted);
+        }
+        let Some(running) = &self.running else {
+            return Ok(ExtendOutcome::Halted);
+        };
+        let next = running.stage.tip.number.next();
+        match blocks.first() {
+            Some(first) if first.block.number() == next => {}
+            _ => return Ok(ExtendOutcome::NotNext { next }),
+        }
+        for fetched in blocks {
+            let number = fetched.block.number();
+            if self.is_beyond_stop(number) {
+                break;
+            }
+            let reported = self.reported_checkpoint(number);
+            if let Some(rejected) = self.contradicts_agreed_hash(&fetched.block) {
+                return self.reject(number, rejected, peer);
+            }
+            let Some(position) = self.writer.position() else {
+                return Ok(ExtendOutcome::Halted);
+            };
+            let schedule = position.schedule;
+            let Some(running) = &mut self.running else {
+                return Ok(ExtendOutcome::Halted);
+            };
+            let provenance = Provenance::Peer(peer.clone());
+            let pushed = running.stage.push(
+                &fetched.block,
+                fetched.timestamp_ms,
+                provenance,
+                &schedule,
+                reported,
+            );
+            match pushed {
+                Ok(CheckpointFinding::AsScheduled) => {}
+                Ok(CheckpointFinding::OtherKind(kind)) => {
+                    self.commit_stage()?;
+                    self.correct_schedule(number, kind)?;
+                }
+                Err(StageError::Store(error)) => {
+                    self.drop_stage();
+                    return Err(error);
+                }
+                Err(error) => {
+                    let fault = match &error {
+                        StageError::NotNext { .. } => PeerFault::WrongNumber,
+                        StageError::BrokenLink { .. } => PeerFault::BrokenLink,
+                        StageError::BreaksState { .. } => PeerFault::BreaksState,
+                        StageError::CheckpointMismatch { .. } | StageError::Store(_) => {
+                            self.counters.state_hash_mismatches += 1;
+                            PeerFault::CheckpointMismatch
+                        }
+                    };
+                    tracing::warn!(peer = %peer, block = %number, %error, "block refused");
+                    return self.reject(number, fault, peer);
+                }
+            }
+            if schedule.kind_at(number).is_some() {
+                // What comes after the last checkpoint of the run waits for the next one.
+                let is_last = blocks
+                    .last()
+                    .is_some_and(|last| last.block.number() < schedule.next_at_or_after(number.next()));
+                if is_last || self.staged_len() >= self.settings.commit_blocks / 2 {
+                    self.commit_stage()?;
+                }
+            }
+        }
+        if self.may_commit_stage() {
+            self.commit_stage()?;
+        }
+        self.after_advance()?;
+        let (Some(running), Some(position)) = (&self.running, self.writer.position()) else {
+            return Ok(ExtendOutcome::Halted);
+        };
+        Ok(ExtendOutcome::Accepted {
+            applied: running.stage.tip.number,
+            committed: position.state_height,
+        })
+    }
+
+    fn staged_len(&self) -> usize {
+        self.running
+            .as_ref()
+            .map_or(0, |running| running.stage.blocks.len())
+    }
+
+    /// Whether nothing better can be waited for: the stage ends at a checkpoint, or the checkpoint that
+    /// would prove its end is not known yet.
+    fn may_commit_stage(&self) -> bool {
+        let (Some(running), Some(position)) = (&self.running, self.writer.position()) else {
+            return false;
+        };
+        let next = running.stage.tip.number;
+        let checkpoint = position.schedule.next_at_or_after(next);
+        checkpoint == next || self.reported_checkpoint(checkpoint).is_none()
+    }
+
+    /// Refuses a block at the front. Where only the block itself is wrong, what stands before it stays; where
+    /// its period is disproved, everything since the last proven checkpoint goes.
+    fn reject(
+        &mut self,
+        at: BlockNumber,
+        fault: PeerFault,
+        peer: &PeerId,
+    ) -> Result<ExtendOutcome, StoreError> {
+        let Some(position) = self.writer.position().cloned() else {
+            return Ok(ExtendOutcome::Halted);
+        };
+        let disproves_period = matches!(fault, PeerFault::CheckpointMismatch | PeerFault::BreaksState);
+        if !disproves_period {
+            if self.may_commit_stage() {
+                self.commit_stage()?;
+            }
+            return Ok(ExtendOutcome::Rejected {
+                discarded: BlockRange::single(at),
+                fault,
+                suspects: vec![peer.clone()],
+            });
+        }
+        let period = position.schedule.period_of(at);
+        let suspects = self.providers(period, peer);
+        let rewound = match &mut self.running {
+            Some(running) => running.stage.rewind_to_checkpoint()?,
+            None => false,
+        };
+        if rewound {
+            self.commit_stage()?;
+        } else {
+            self.drop_stage();
+        }
+        let before = period.start().saturating_sub(1);
+        if fault == PeerFault::CheckpointMismatch && position.state_height > before {
+            self.roll_back(before, Undone::Discard)?;
+        }
+        let next = self.writer.position().map_or(at, |now| now.state_height.next());
+        let discarded = BlockRange::new(next.min(at), at).unwrap_or(BlockRange::single(at));
+        Ok(ExtendOutcome::Rejected {
+            discarded,
+            fault,
+            suspects,
+        })
+    }
+
+    /// The peers that handed over blocks of a period which is not proven, `last` among them.
+    fn providers(&self, period: BlockRange, last: &PeerId) -> Vec<PeerId> {
+        let mut providers = vec![last.clone()];
+        let staged = self.running.iter().flat_map(|running| &running.stage.blocks);
+        let staged = staged
+            .filter(|block| period.contains(block.number))
+            .map(|block| &block.provenance);
+        let committed = self
+            .provenance
+            .range(period.start()..=period.end())
+            .map(|(_, provenance)| provenance);
+        for provenance in staged.chain(committed) {
+            if let Provenance::Peer(other) = provenance
+                && !providers.contains(other)
+            {
+                providers.push(other.clone());
+            }
+        }
+        providers
+    }
+}

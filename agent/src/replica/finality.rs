@@ -1,0 +1,488 @@
+//! Checkpoints that sources report, votes on anchors, and the last irreversible block.
+
+use honeygraph_chain::block::HashedBlock;
+use honeygraph_chain::checkpoint::{Anchor, DeltaWriter};
+use honeygraph_chain::fork::BlockReference;
+use honeygraph_chain::network::CheckpointKind;
+use honeygraph_chain::peer::PeerFault;
+use honeygraph_chain::quorum::{Agreement, VoterId};
+use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
+
+use super::reorganize::{Undone, checkpoint_chain_at};
+use super::tip::Provenance;
+use super::{MAX_OPEN_CHECKPOINTS, Replica, StoreError};
+use crate::ingest::{SourceCommand, SourceId};
+use crate::store::{CheckpointRecord, Position};
+
+/// Checkpoints of a source in a row that may fail before its blocks are no longer taken back and asked for
+/// again.
+const MISMATCHES_BEFORE_GIVING_UP: u32 = 3;
+/// How a reported checkpoint is to be read.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    kind: CheckpointKind,
+    /// The checkpoint before it.
+    after: BlockNumber,
+}
+
+/// Undo rows removed in one transaction.
+const UNDO_ROWS_A_TRANSACTION: u64 = 4_096;
+
+impl Replica {
+    /// The content id that somebody trusted reports for a checkpoint: the operator, then the voters, then
+    /// the sources (where they contradict each other, the ones with more weight).
+    pub(super) fn reported_checkpoint(&self, number: BlockNumber) -> Option<ContentId> {
+        if let Some((trusted, id)) = self.settings.trusted_checkpoint
+            && trusted == number
+        {
+            return Some(id);
+        }
+        if let Some(anchor) = self.agreed_anchor(number) {
+            return Some(anchor.state_hash);
+        }
+        let mut weights: Vec<(ContentId, u64)> = Vec::new();
+        for (source, id) in self.reports.get(&number)? {
+            let weight = self.settings.voters.weight(&VoterId(source.to_string())).max(1);
+            match weights.iter_mut().find(|(known, _)| known == id) {
+                Some((_, sum)) => *sum += weight,
+                None => weights.push((*id, weight)),
+            }
+        }
+        let (best, weight) = weights.iter().copied().max_by_key(|(_, weight)| *weight)?;
+        let contested = weights.iter().any(|(id, other)| *id != best && *other == weight);
+        (!contested).then_some(best)
+    }
+
+    /// What the voters agree on at a checkpoint, if they do.
+    pub(super) fn agreed_anchor(&self, number: BlockNumber) -> Option<Anchor> {
+        let votes = self
+            .votes
+            .get(&number)?
+            .iter()
+            .map(|(voter, anchor)| (voter.clone(), *anchor));
+        match self.settings.voters.decide(votes) {
+            Agreement::Agreed { value, .. } => Some(value),
+            Agreement::Conflict | Agreement::Undecided => None,
+        }
+    }
+
+    /// The fault of a block that has another hash than the voters agree on.
+    pub(super) fn contradicts_agreed_hash(&self, block: &HashedBlock) -> Option<PeerFault> {
+        let agreed = self.agreed_anchor(block.number())?;
+        (agreed.block_hash != block.hash()).then_some(PeerFault::CheckpointMismatch)
+    }
+
+    /// Takes a checkpoint that a source reports.
+    pub(super) fn on_report(
+        &mut self,
+        source: &SourceId,
+        number: BlockNumber,
+        id: ContentId,
+    ) -> Result<(), StoreError> {
+        let irreversible = self.writer.position().and_then(Position::irreversible_block);
+        if irreversible.is_some_and(|lib| number < lib) {
+            return Ok(());
+        }
+        self.reports.entry(number).or_default().insert(source.clone(), id);
+        while self.reports.len() > MAX_OPEN_CHECKPOINTS {
+            self.reports.pop_first();
+        }
+        self.judge_reports(source)
+    }
+
+    /// Compares what a source reported with what its own stream computes to.
+    pub(super) fn judge_reports(&mut self, source: &SourceId) -> Result<(), StoreError> {
+        let open: Vec<_> = self
+            .reports
+            .iter()
+            .filter_map(|(number, by_source)| Some((*number, *by_source.get(source)?)))
+            .collect();
+        for (number, id) in open {
+            self.judge_report(source, number, id)?;
+        }
+        Ok(())
+    }
+
+    fn judge_report(
+        &mut self,
+        source: &SourceId,
+        number: BlockNumber,
+        id: ContentId,
+    ) -> Result<(), StoreError> {
+        let Some(running) = &self.running else {
+            return Ok(());
+        };
+        let Some(tip) = self.sources.get(source).and_then(|view| view.tip) else {
+            return Ok(());
+        };
+        let Some(block) = running.tree.at_height(tip.hash, number) else {
+            return Ok(());
+        };
+        let canonical = running
+            .tree
+            .is_on_chain_of(block.hash, running.tip.reference().hash);
+        if !canonical {
+            // A fork's checkpoint is proven once the fork is followed.
+            return Ok(());
+        }
+        let record = self.writer.store().view().checkpoint(number)?;
+        match record {
+            Some(record) if record.state_hash == id => self.source_votes(source, &record),
+            record => {
+                if let Some(reading) = self.other_reading(number, record.as_ref(), id)? {
+                    self.relink(number, reading, id)?;
+                    return self.judge_report(source, number, id);
+                }
+                self.on_mismatch(source, number, id)
+            }
+        }
+    }
+
+    fn source_votes(&mut self, source: &SourceId, record: &CheckpointRecord) -> Result<(), StoreError> {
+        if let Some(by_source) = self.reports.get_mut(&record.block_num) {
+            by_source.remove(source);
+        }
+        if let Some(view) = self.sources.get_mut(source) {
+            view.mismatches = 0;
+        }
+        self.provenance = self.provenance.split_off(&record.block_num.next());
+        match record.anchor() {
+            Some(anchor) => self.on_vote(VoterId(source.to_string()), anchor),
+            None => Ok(()),
+        }
+    }
+
+    /// How else a checkpoint can be what is reported: of the other kind, or at a block where none was
+    /// expected. Then the schedule is wrong.
+    fn other_reading(
+        &self,
+        number: BlockNumber,
+        record: Option<&CheckpointRecord>,
+        id: ContentId,
+    ) -> Result<Option<Reading>, StoreError> {
+        let (Some(position), Some(before)) = (self.writer.position(), number.previous()) else {
+            return Ok(None);
+        };
+        let view = self.writer.store().view();
+        // Checkpoints above what is final may themselves stand where none is.
+        let settled = position
+            .irreversible_block()
+            .unwrap_or(position.history_start.saturating_sub(1));
+        let mut after = None;
+        for start in [before, settled.min(before)] {
+            let Some(chain) = checkpoint_chain_at(&view, start)? else {
+                continue;
+            };
+            let Ok(range) = BlockRange::new(chain.last_block.next(), number) else {
+                continue;
+            };
+            let mut delta = DeltaWriter::new(&chain);
+            for row in view.blocks(range) {
+                let (number, block) = row?;
+                delta.push(&block.decode(number)?.block().operations);
+            }
+            if delta.content_id(number) == id {
+                return Ok(Some(Reading {
+                    kind: CheckpointKind::Delta,
+                    after: chain.last_block,
+                }));
+            }
+            after = Some(chain.last_block);
+        }
+        if let Some(after) = after
+            && record.is_none_or(|record| record.kind == CheckpointKind::Delta)
+            && self.stage_at(&view, position, number)?.state_document(number)?.0 == id
+        {
+            return Ok(Some(Reading {
+                kind: CheckpointKind::State,
+                after,
+            }));
+        }
+        Ok(None)
+    }
+
+    /// A source's checkpoint is the id of nothing that its stream computes to.
+    fn on_mismatch(
+        &mut self,
+        source: &SourceId,
+        number: BlockNumber,
+        id: ContentId,
+    ) -> Result<(), StoreError> {
+        self.counters.state_hash_mismatches += 1;
+        if let Some(by_source) = self.reports.get_mut(&number) {
+            by_source.remove(source);
+        }
+        let Some(position) = self.writer.position().cloned() else {
+            return Ok(());
+        };
+        let start = position.schedule.period_of(number).start();
+        let before = start.saturating_sub(1);
+        tracing::error!(%source, checkpoint = %number, reported = %id, "state hash mismatch");
+        let Some(view) = self.sources.get_mut(source) else {
+            return Ok(());
+        };
+        view.mismatches += 1;
+        let resend = view.resend_since(before);
+        let give_up = view.mismatches > MISMATCHES_BEFORE_GIVING_UP;
+        self.outbox.push((source.clone(), SourceCommand::Refuse(format!(
+            "checkpoint {id} of block {number} is not what your operations since block {before} compute to"
+        ))));
+        let supported = self.votes.get(&number).is_some_and(|votes| !votes.is_empty());
+        self.forget_view(source)?;
+        if supported || give_up {
+            return Ok(());
+        }
+        // The period came from this source or from peers, and one of them is wrong: take it again.
+        let unproven = self
+            .provenance
+            .range(start..=number)
+            .any(|(_, by)| *by != Provenance::Local);
+        if unproven {
+            self.roll_back(before, Undone::Discard)?;
+        }
+        self.outbox
+            .extend(resend.map(|command| (source.clone(), command)));
+        Ok(())
+    }
+
+    /// Takes a voter's anchor.
+    pub fn on_vote(&mut self, voter: VoterId, anchor: Anchor) -> Result<(), StoreError> {
+        let number = anchor.block_num;
+        if self.settings.voters.weight(&voter) == 0 {
+            return Ok(());
+        }
+        if let Some(irreversible) = self.writer.position().and_then(|position| position.irreversible) {
+            if number < irreversible.block_num {
+                return Ok(());
+            }
+            if number == irreversible.block_num && anchor == irreversible {
+                return Ok(());
+            }
+        }
+        self.votes.entry(number).or_default().insert(voter, anchor);
+        while self.votes.len() > MAX_OPEN_CHECKPOINTS {
+            self.votes.pop_first();
+        }
+        self.decide(number)
+    }
+
+    fn decide(&mut self, number: BlockNumber) -> Result<(), StoreError> {
+        let Some(agreed) = self.agreed_anchor(number) else {
+            return Ok(());
+        };
+        let Some(position) = self.writer.position().cloned() else {
+            return Ok(());
+        };
+        if let Some(irreversible) = position.irreversible
+            && irreversible.block_num == number
+            && irreversible != agreed
+        {
+            return self.halt(format!(
+                "the voters agree on block {} at checkpoint {number}, which contradicts the irreversible {}",
+                agreed.block_hash, irreversible.block_hash
+            ));
+        }
+        if number > position.state_height {
+            return Ok(());
+        }
+        let ours = self
+            .writer
+            .store()
+            .view()
+            .checkpoint(number)?
+            .and_then(|record| record.anchor());
+        if ours == Some(agreed) {
+            return self.finalize(agreed);
+        }
+        tracing::error!(checkpoint = %number, agreed = %agreed.block_hash, "the voters agree on another chain");
+        self.counters.divergences += 1;
+        let before = position.schedule.period_of(number).start().saturating_sub(1);
+        self.roll_back(before, Undone::Orphan)
+    }
+
+    /// Makes an agreed anchor of the canonical chain the last irreversible block.
+    fn finalize(&mut self, anchor: Anchor) -> Result<(), StoreError> {
+        let Some(position) = self.writer.position().cloned() else {
+            return Ok(());
+        };
+        let before = position.irreversible_block();
+        if before.is_some_and(|lib| lib >= anchor.block_num) {
+            return Ok(());
+        }
+        let mut transaction = self.writer.begin();
+        transaction.set_position(Position {
+            irreversible: Some(anchor),
+            ..position.clone()
+        });
+        transaction.commit()?;
+        let lowest = before.unwrap_or(position.history_start);
+        self.forget_undo(lowest, anchor.block_num)?;
+        self.age_out_orphans(anchor.block_num)?;
+        self.votes = self.votes.split_off(&anchor.block_num.next());
+        self.reports = self.reports.split_off(&anchor.block_num.next());
+        self.advance_tree();
+        tracing::debug!(block = %anchor.block_num, "irreversible");
+        Ok(())
+    }
+
+    fn forget_undo(&mut self, from: BlockNumber, to: BlockNumber) -> Result<(), StoreError> {
+        let mut start = from;
+        while start <= to {
+            let end = start.saturating_add(UNDO_ROWS_A_TRANSACTION).min(to);
+            let mut transaction = self.writer.begin();
+            for number in BlockRange::new(start, end).into_iter().flat_map(BlockRange::iter) {
+                transaction.remove_undo(number);
+            }
+            transaction.commit()?;
+            start = end.next();
+        }
+        Ok(())
+    }
+
+    fn age_out_orphans(&mut self, irreversible: BlockNumber) -> Result<(), StoreError> {
+        let oldest = irreversible.saturating_sub(self.settings.orphan_blocks);
+        let mut aged = Vec::new();
+        for row in self.writer.store().view().fork_blocks() {
+            let (number, block) = row?;
+            if number >= oldest {
+                break;
+            }
+            aged.push(BlockReference {
+                number,
+                hash: block.hash,
+            });
+        }
+        if aged.is_empty() {
+            return Ok(());
+        }
+        let mut transaction = self.writer.begin();
+        for block in aged {
+            transaction.remove_fork_block(block);
+        }
+        transaction.commit()
+    }
+
+    /// The network showed that a checkpoint is of another kind than the schedule said.
+    pub(super) fn correct_schedule(
+        &mut self,
+        number: BlockNumber,
+        kind: CheckpointKind,
+    ) -> Result<(), StoreError> {
+        let Some(position) = self.writer.position().cloned() else {
+            return Ok(());
+        };
+        let schedule = position.schedule.corrected(number, kind);
+        tracing::warn!(checkpoint = %number, ?kind, ?schedule, "checkpoint schedule corrected by the network");
+        let mut transaction = self.writer.begin();
+        transaction.set_position(Position { schedule, ..position });
+        transaction.commit()
+    }
+
+    /// Links the blocks after a checkpoint again: it turned out to be of the other kind, or at a block where
+    /// none was expected. The state stays as it is; only hashes change.
+    fn relink(&mut self, number: BlockNumber, reading: Reading, id: ContentId) -> Result<(), StoreError> {
+        self.drop_stage();
+        self.correct_schedule(number, reading.kind)?;
+        let Some(position) = self.writer.position().cloned() else {
+            return Ok(());
+        };
+        let Ok(range) = BlockRange::new(reading.after.next(), position.state_height) else {
+            return Ok(());
+        };
+        let view = self.writer.store().view();
+        let mut stage = self.stage_at(&view, &position, reading.after)?;
+        let mut transaction_blocks = Vec::new();
+        for row in view.blocks(range) {
+            let (at, stored) = row?;
+            let block = stored.decode(at)?.relinked(stage.tip.link());
+            let reported = if at == number {
+                Some(id)
+            } else {
+                self.reported_checkpoint(at)
+            };
+            let by = self.provenance.get(&at).cloned().unwrap_or(Provenance::Local);
+            let pushed = stage.push(&block, stored.timestamp_ms, by, &position.schedule, reported);
+            if let Err(error) = pushed {
+                tracing::warn!(block = %at, %error, "block left out when linking again");
+                break;
+            }
+            transaction_blocks.push((at, stored.hash, block.hash()));
+        }
+        let mut transaction = self.writer.begin();
+        for record in view.checkpoints(range) {
+            transaction.remove_checkpoint(&record?);
+        }
+        transaction.remove_blocks(range);
+        for block in &stage.blocks {
+            transaction.put_block(block.number, &block.stored);
+            transaction.put_undo(block.number, &block.effect.changes)?;
+            if let Some(checkpoint) = &block.checkpoint {
+                transaction.put_checkpoint(checkpoint)?;
+                if let Some(document) = &block.document {
+                    transaction.put_document(checkpoint.state_hash, document);
+                }
+            }
+        }
+        for (key, leaf) in stage.overlay.changed() {
+            transaction.set_leaf(key, leaf);
+        }
+        let after = stage.position_after(&position);
+        transaction.set_position(after.clone());
+        transaction.commit()?;
+        self.run_from(&after)?;
+        for view in self.sources.values_mut() {
+            view.tip = view.tip.and_then(|tip| {
+                if tip.number <= reading.after {
+                    return Some(tip);
+                }
+                let moved = transaction_blocks.iter().find(|(_, old, _)| *old == tip.hash)?;
+                Some(BlockReference {
+                    number: moved.0,
+                    hash: moved.2,
+                })
+            });
+        }
+        tracing::warn!(checkpoint = %number, blocks = transaction_blocks.len(), "linked again");
+        Ok(())
+    }
+
+    /// The content id of the delta at a checkpoint of a fork; none where its period does not start on the
+    /// canonical chain or it would be a full state, which only the followed fork has.
+    pub(super) fn fork_checkpoint_id(
+        &self,
+        checkpoint: BlockReference,
+    ) -> Result<Option<ContentId>, StoreError> {
+        let (Some(running), Some(position)) = (&self.running, self.writer.position()) else {
+            return Ok(None);
+        };
+        if position.schedule.kind_at(checkpoint.number) != Some(CheckpointKind::Delta) {
+            return Ok(None);
+        }
+        let period = position.schedule.period_of(checkpoint.number);
+        let Some(before) = period.start().previous() else {
+            return Ok(None);
+        };
+        let tip = running.tip.reference();
+        let start = running.tree.at_height(checkpoint.hash, before);
+        if start.is_some_and(|start| !running.tree.is_on_chain_of(start.hash, tip.hash)) {
+            return Ok(None);
+        }
+        let view = self.writer.store().view();
+        let Some(chain) = checkpoint_chain_at(&view, before)? else {
+            return Ok(None);
+        };
+        let mut delta = DeltaWriter::new(&chain);
+        for number in period.iter() {
+            let block = match running.tree.at_height(checkpoint.hash, number) {
+                Some(at) => match view.fork_block(at)? {
+                    Some(block) => Some(block),
+                    None => view.block(number)?,
+                },
+                None => view.block(number)?,
+            };
+            let Some(block) = block else { return Ok(None) };
+            delta.push(&block.decode(number)?.block().operations);
+        }
+        Ok(Some(delta.content_id(checkpoint.number)))
+    }
+}

@@ -1,0 +1,255 @@
+//! Forks: undoing and redoing blocks above the last irreversible one, in one transaction.
+
+use honeygraph_chain::checkpoint::CheckpointChain;
+use honeygraph_chain::fork::{BlockReference, Reorganization};
+use honeygraph_chain::network::CheckpointKind;
+use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
+
+use super::tip::{CommittedState, Provenance, Stage, Tip};
+use super::{Replica, StoreError};
+use crate::store::{Position, View};
+
+/// What becomes of blocks that are undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Undone {
+    /// They lost: kept as orphans, shown as reverted.
+    Orphan,
+    /// They were false: forgotten.
+    Discard,
+}
+
+impl Replica {
+    /// Follows the winning fork, if it is not the one that is followed already.
+    pub(super) fn follow_best_fork(&mut self) -> Result<(), StoreError> {
+        let Some(running) = &self.running else {
+            return Ok(());
+        };
+        let here = running.tip.reference();
+        let views = self.weighted_views();
+        let best = running.tree.best(&views);
+        if best.hash == here.hash || running.tree.is_on_chain_of(best.hash, here.hash) {
+            return Ok(());
+        }
+        let Some(way) = running.tree.reorganization(here.hash, best.hash) else {
+            return Ok(());
+        };
+        let depth = way.undo.len() as u64;
+        if depth > self.settings.max_reorg_depth {
+            tracing::warn!(depth, "a fork deeper than MAX_REORG_DEPTH is not followed");
+            return Ok(());
+        }
+        let position = self.writer.position();
+        if position
+            .and_then(Position::irreversible_block)
+            .is_some_and(|lib| way.ancestor.number < lib)
+        {
+            return self.halt(format!(
+                "fork at block {} contradicts an irreversible block",
+                way.ancestor.number
+            ));
+        }
+        self.drop_stage();
+        self.reorganize(&way, Undone::Orphan)?;
+        if depth > 0 {
+            tracing::warn!(depth, ancestor = %way.ancestor.number, to = %best.number, "reorganized");
+            self.counters.reorganizations += 1;
+            self.counters.last_reorganization_depth = depth;
+        }
+        Ok(())
+    }
+
+    /// Undoes every block above `to`, which is not below the last irreversible block.
+    pub(super) fn roll_back(&mut self, to: BlockNumber, undone: Undone) -> Result<(), StoreError> {
+        self.drop_stage();
+        let (Some(running), Some(position)) = (&self.running, self.writer.position()) else {
+            return Ok(());
+        };
+        if position.irreversible_block().is_some_and(|lib| to < lib) || to >= position.state_height {
+            return Ok(());
+        }
+        let lowest = running.tree.root().number;
+        if to < lowest {
+            tracing::warn!(%to, %lowest, "a roll-back deeper than MAX_REORG_DEPTH is not done");
+            return Ok(());
+        }
+        let here = running.tip.reference();
+        let Some(ancestor) = running.tree.at_height(here.hash, to) else {
+            return Ok(());
+        };
+        let Some(way) = running.tree.reorganization(here.hash, ancestor.hash) else {
+            return Ok(());
+        };
+        tracing::warn!(from = %here.number, to = %to, "rolled back");
+        self.reorganize(&way, undone)
+    }
+
+    /// Goes one way in the tree, all of it or nothing.
+    fn reorganize(&mut self, way: &Reorganization, undone: Undone) -> Result<(), StoreError> {
+        let Some(position) = self.writer.position().cloned() else {
+            return Ok(());
+        };
+        let view = self.writer.store().view();
+        let mut stage = self.stage_at(&view, &position, way.ancestor.number)?;
+        for block in &way.redo {
+            let fetched = view
+                .fork_block(*block)?
+                .ok_or_else(|| StoreError::damaged_block(block.number, "a block of a fork is gone"))?;
+            let hashed = fetched.decode(block.number)?;
+            let reported = self.reported_checkpoint(block.number);
+            let pushed = stage.push(
+                &hashed,
+                fetched.timestamp_ms,
+                Provenance::Local,
+                &position.schedule,
+                reported,
+            );
+            if let Err(error) = pushed {
+                tracing::warn!(block = %block.number, %error, "a fork cannot be followed further");
+                self.drop_fork(*block)?;
+                break;
+            }
+        }
+        let gained = stage.tip.number;
+        let mut transaction = self.writer.begin();
+        for block in &way.undo {
+            if let Some(stored) = view.block(block.number)?
+                && undone == Undone::Orphan
+            {
+                transaction.put_fork_block(block.number, &stored);
+            }
+            if let Some(checkpoint) = view.checkpoint(block.number)? {
+                transaction.remove_checkpoint(&checkpoint);
+            }
+            transaction.remove_undo(block.number);
+        }
+        if let (Some(lowest), Some(highest)) = (way.undo.last(), way.undo.first())
+            && let Ok(range) = BlockRange::new(lowest.number, highest.number)
+        {
+            transaction.remove_blocks(range);
+        }
+        for block in &stage.blocks {
+            transaction.put_block(block.number, &block.stored);
+            transaction.put_undo(block.number, &block.effect.changes)?;
+            transaction.remove_fork_block(BlockReference {
+                number: block.number,
+                hash: block.stored.hash,
+            });
+            if let Some(checkpoint) = &block.checkpoint {
+                transaction.put_checkpoint(checkpoint)?;
+                if let Some(document) = &block.document {
+                    transaction.put_document(checkpoint.state_hash, document);
+                }
+            }
+        }
+        for (key, leaf) in stage.overlay.changed() {
+            transaction.set_leaf(key, leaf);
+        }
+        let position = stage.position_after(&position);
+        transaction.set_position(position.clone());
+        transaction.commit()?;
+        self.provenance.retain(|number, _| *number <= way.ancestor.number);
+        let committed = CommittedState::of(self.writer.store());
+        if let Some(running) = &mut self.running {
+            running.tip = stage.tip;
+            running.stage = Stage::new(committed, running.tip.clone(), &position);
+            if undone == Undone::Discard
+                && let Some(first) = way.undo.last()
+            {
+                running.tree.remove_subtree(first.hash);
+            }
+        }
+        tracing::info!(ancestor = %way.ancestor.number, height = %gained, "fork followed");
+        Ok(())
+    }
+
+    /// The state as it was after a block that is still above what is final.
+    pub(super) fn stage_at(
+        &self,
+        view: &View,
+        position: &Position,
+        block: BlockNumber,
+    ) -> Result<Stage, StoreError> {
+        let committed = CommittedState::of(self.writer.store());
+        let tip = tip_at(view, self.writer.store(), position, block)?;
+        let mut stage = Stage::new(committed, tip, position);
+        let mut number = position.state_height;
+        while number > block {
+            let undo = view
+                .undo(number)?
+                .ok_or_else(|| StoreError::damaged(format_args!("undo of block {number}"), "it is gone"))?;
+            stage.overlay.undo(undo)?;
+            number = number.saturating_sub(1);
+        }
+        Ok(stage)
+    }
+
+    /// Forgets a fork from a block on.
+    pub(super) fn drop_fork(&mut self, from: BlockReference) -> Result<(), StoreError> {
+        let Some(running) = &mut self.running else {
+            return Ok(());
+        };
+        let dropped = running.tree.remove_subtree(from.hash);
+        let mut transaction = self.writer.begin();
+        for block in dropped {
+            transaction.remove_fork_block(block);
+        }
+        transaction.commit()
+    }
+}
+
+/// The tip as it was at a canonical block.
+fn tip_at(
+    view: &View,
+    store: &crate::store::Store,
+    position: &Position,
+    number: BlockNumber,
+) -> Result<Tip, StoreError> {
+    let checkpoints = checkpoint_chain_at(view, number)?.ok_or_else(|| {
+        StoreError::damaged(format_args!("checkpoint before block {number}"), "there is none")
+    })?;
+    let state_block_hash = view.block(number)?.map(|block| block.hash);
+    Tip::at(
+        &Position {
+            state_height: number,
+            state_block_hash,
+            checkpoints,
+            ..position.clone()
+        },
+        store,
+    )
+}
+
+/// The chain of checkpoints as it stood after a canonical block, from the stored checkpoints.
+pub(crate) fn checkpoint_chain_at(
+    view: &View,
+    number: BlockNumber,
+) -> Result<Option<CheckpointChain>, StoreError> {
+    let range = BlockRange::new(BlockNumber::default(), number).unwrap_or(BlockRange::single(number));
+    let mut deltas = Vec::new();
+    let mut last_block = None;
+    let mut root: Option<(ContentId, Option<ContentId>)> = None;
+    for record in view.checkpoints(range).rev() {
+        let record = record?;
+        last_block = last_block.or(Some(record.block_num));
+        if record.kind == CheckpointKind::State {
+            let before = (record.root != record.state_hash).then_some(record.root);
+            root = root.or(Some((record.state_hash, before)));
+            break;
+        }
+        root = root.or(Some((record.root, record.prev_root)));
+        deltas.push(honeygraph_chain::checkpoint::DeltaReference {
+            hash: record.state_hash,
+            hive_block: record.block_num,
+        });
+    }
+    deltas.reverse();
+    Ok(match (last_block, root) {
+        (Some(last_block), Some((root, prev_root))) => Some(CheckpointChain {
+            last_block,
+            root,
+            prev_root,
+            deltas,
+        }),
+        _ => None,
+    })
+}

@@ -1,0 +1,408 @@
+//! Blocks from honeycomb sources: each source has its own view of the chain.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use honeygraph_chain::block::{Block, HashedBlock};
+use honeygraph_chain::fork::BlockReference;
+use honeygraph_chain::quorum::VoterId;
+use honeygraph_chain::{BlockNumber, ContentId, Operations};
+
+use super::tip::{Provenance, StageError};
+use super::{Replica, StoreError};
+use crate::ingest::{SourceCommand, SourceCursor, SourceEvent, SourceEventKind, SourceId};
+use crate::store::StoredBlock;
+
+/// What one honeycomb source has shown.
+#[derive(Debug, Default)]
+pub(super) struct SourceView {
+    /// Whether a session is open.
+    pub(super) connected: bool,
+    /// The head it reports.
+    pub(super) head: Option<BlockNumber>,
+    /// The last block of its chain that is in the tree.
+    pub(super) tip: Option<BlockReference>,
+    /// Blocks that wait for the gap before them, oldest first, without a hole.
+    pub(super) pending: VecDeque<PendingBlock>,
+    /// Where its log stood after the last checkpoints, so that a period can be asked for again.
+    checkpoint_cursors: BTreeMap<BlockNumber, SourceCursor>,
+    /// Where its log stands.
+    cursor: Option<SourceCursor>,
+    /// Its chain differs from what is final here, or from what left the tree: nothing of it is taken until
+    /// it starts anew.
+    pub(super) diverged: bool,
+    /// Checkpoints of it in a row that could not be proven.
+    pub(super) mismatches: u32,
+}
+
+/// What to do with a source's oldest waiting block.
+enum Step {
+    /// Its parent is not here yet.
+    Wait,
+    /// It is here already.
+    Skip,
+    /// It is not what is final here.
+    Diverged(BlockNumber),
+    /// It follows this block.
+    Take(BlockReference),
+}
+
+/// Checkpoints of a source that are remembered by their place in its log.
+const CHECKPOINT_CURSORS: usize = 16;
+
+impl SourceView {
+    /// Notes where the source's log stands after a block that was taken.
+    fn note_cursor(&mut self, cursor: SourceCursor, is_checkpoint: bool) {
+        self.cursor = Some(cursor);
+        if is_checkpoint {
+            self.checkpoint_cursors.insert(cursor.block, cursor);
+            while self.checkpoint_cursors.len() > CHECKPOINT_CURSORS {
+                self.checkpoint_cursors.pop_first();
+            }
+        }
+    }
+
+    /// What asks the source for everything since a checkpoint again, where that is still known.
+    pub(super) fn resend_since(&self, checkpoint: BlockNumber) -> Option<SourceCommand> {
+        let from_index = self.checkpoint_cursors.get(&checkpoint)?.last_index.next();
+        let to_index = self.cursor?.last_index.0?;
+        (from_index <= to_index).then_some(SourceCommand::RequestMissing { from_index, to_index })
+    }
+}
+
+/// A source's block whose parent is not here yet.
+#[derive(Debug)]
+pub(super) struct PendingBlock {
+    pub(super) number: BlockNumber,
+    operations: Operations,
+    timestamp_ms: u64,
+    cursor: SourceCursor,
+}
+
+impl Replica {
+    /// Takes what happened at a source.
+    pub fn on_source(&mut self, event: SourceEvent, now_unix_seconds: u64) -> Result<(), StoreError> {
+        let SourceEvent { source, event } = event;
+        let plausible = BlockNumber::highest_at(now_unix_seconds);
+        let view = self.sources.entry(source.clone()).or_default();
+        match event {
+            SourceEventKind::Connected { .. } => view.connected = true,
+            SourceEventKind::Disconnected => {
+                view.connected = false;
+                view.diverged = false;
+                view.pending.clear();
+            }
+            SourceEventKind::Restarted => {
+                view.tip = None;
+                view.diverged = false;
+                view.pending.clear();
+            }
+            SourceEventKind::Head { number } => {
+                if number <= plausible {
+                    view.head = view.head.max(Some(number));
+                }
+            }
+            SourceEventKind::Block {
+                number,
+                operations,
+                timestamp_ms,
+                cursor,
+            } => {
+                view.head = view.head.max(Some(number));
+                self.on_block(
+                    &source,
+                    PendingBlock {
+                        number,
+                        operations,
+                        timestamp_ms,
+                        cursor,
+                    },
+                )?;
+            }
+            SourceEventKind::EmptyBlocks {
+                range,
+                timestamp_ms,
+                cursor,
+            } => {
+                view.head = view.head.max(Some(range.end()));
+                for number in range.iter() {
+                    let cursor = SourceCursor {
+                        block: number,
+                        ..cursor
+                    };
+                    let operations = Operations::default();
+                    self.on_block(
+                        &source,
+                        PendingBlock {
+                            number,
+                            operations,
+                            timestamp_ms,
+                            cursor,
+                        },
+                    )?;
+                }
+            }
+            SourceEventKind::Checkpoint { covered, id, .. } => {
+                if covered <= plausible {
+                    self.on_report(&source, covered, id)?;
+                }
+            }
+            // What a source says beside its operations binds nothing: its own checkpoint message does.
+            SourceEventKind::CheckpointReport { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// The highest head that connected sources report.
+    pub fn network_head(&self) -> Option<BlockNumber> {
+        self.sources.values().filter_map(|view| view.head).max()
+    }
+
+    /// First block of what sources have sent but waits for a gap to be filled.
+    pub fn first_pending(&self) -> Option<BlockNumber> {
+        self.sources
+            .values()
+            .filter_map(|view| view.pending.front())
+            .map(|block| block.number)
+            .min()
+    }
+
+    fn on_block(&mut self, source: &SourceId, block: PendingBlock) -> Result<(), StoreError> {
+        let limit = self.settings.pending_blocks;
+        let view = self.sources.entry(source.clone()).or_default();
+        if view
+            .pending
+            .back()
+            .is_some_and(|last| last.number.next() != block.number)
+        {
+            view.pending.clear();
+        }
+        view.pending.push_back(block);
+        if view.pending.len() > limit {
+            // The oldest are fetched from peers, with the rest of the gap.
+            view.pending.pop_front();
+        }
+        self.take_pending(source)
+    }
+
+    /// Takes every waiting block of a source whose parent is here.
+    fn take_pending(&mut self, source: &SourceId) -> Result<(), StoreError> {
+        loop {
+            let step = self.next_step(source)?;
+            let Some(view) = self.sources.get_mut(source) else {
+                return Ok(());
+            };
+            match step {
+                Step::Wait => return Ok(()),
+                Step::Skip => {
+                    view.pending.pop_front();
+                }
+                Step::Diverged(number) => {
+                    view.diverged = true;
+                    view.pending.clear();
+                    self.counters.divergences += 1;
+                    tracing::error!(%source, block = %number, "source contradicts what is final");
+                }
+                Step::Take(parent) => {
+                    if let Some(block) = view.pending.pop_front() {
+                        self.take_block(source, parent, block)?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// What to do with the oldest waiting block of a source.
+    fn next_step(&self, source: &SourceId) -> Result<Step, StoreError> {
+        let (Some(view), Some(running)) = (self.sources.get(source), &self.running) else {
+            return Ok(Step::Wait);
+        };
+        let Some(block) = view.pending.front() else {
+            return Ok(Step::Wait);
+        };
+        let Some(before) = block.number.previous() else {
+            return Ok(Step::Skip);
+        };
+        if self.is_beyond_stop(block.number) || self.halted().is_some() {
+            return Ok(Step::Wait);
+        }
+        let tip = running.tip.reference();
+        let known = view
+            .tip
+            .filter(|at| at.number == before && running.tree.contains(at.hash));
+        match known.or_else(|| running.tree.at_height(tip.hash, before)) {
+            Some(parent) => Ok(Step::Take(parent)),
+            None if before > tip.number => Ok(Step::Wait),
+            // At or below what is final: nothing there is taken twice, but it must be the same.
+            None if self.is_stored(block)? => Ok(Step::Skip),
+            None => Ok(Step::Diverged(block.number)),
+        }
+    }
+
+    /// Whether a block has the operations of the canonical one with its number; true where that one is gone.
+    fn is_stored(&self, block: &PendingBlock) -> Result<bool, StoreError> {
+        let Some(stored) = self.writer.store().view().block(block.number)? else {
+            return Ok(true);
+        };
+        let linked = Block {
+            number: block.number,
+            previous_hash: stored.previous_hash(block.number)?,
+            operations: block.operations.clone(),
+        };
+        Ok(linked.hash() == stored.hash)
+    }
+
+    /// Links a source's block to its parent and takes it: as the next canonical block, as one that is here
+    /// already, or as a sibling.
+    fn take_block(
+        &mut self,
+        source: &SourceId,
+        parent: BlockReference,
+        block: PendingBlock,
+    ) -> Result<(), StoreError> {
+        let Some(link) = self.link_after(parent)? else {
+            return self.forget_view(source);
+        };
+        let number = block.number;
+        self.cursors.insert(source.clone(), block.cursor);
+        let hashed = HashedBlock::from(Block {
+            number,
+            previous_hash: link,
+            operations: block.operations,
+        });
+        let reference = BlockReference {
+            number,
+            hash: hashed.hash(),
+        };
+        let Some(running) = &mut self.running else {
+            return Ok(());
+        };
+        if !running.tree.contains(reference.hash) {
+            if parent.hash == running.tip.reference().hash {
+                if !self.append(source, &hashed, block.timestamp_ms)? {
+                    return Ok(());
+                }
+            } else {
+                if let Err(error) = running.tree.insert(reference, parent.hash) {
+                    tracing::warn!(%source, block = %number, %error, "block of a fork refused");
+                    return self.forget_view(source);
+                }
+                self.counters.fork_blocks += 1;
+                tracing::warn!(%source, block = %number, hash = %reference.hash, "source stands on another fork");
+                let mut transaction = self.writer.begin();
+                transaction.put_fork_block(number, &StoredBlock::new(&hashed, block.timestamp_ms));
+                transaction.commit()?;
+            }
+        }
+        let schedule = self.writer.position().map(|position| position.schedule);
+        if let Some(view) = self.sources.get_mut(source) {
+            view.tip = Some(reference);
+            view.note_cursor(
+                block.cursor,
+                schedule.is_some_and(|schedule| schedule.kind_at(number).is_some()),
+            );
+        }
+        self.follow_best_fork()?;
+        self.judge_reports(source)
+    }
+
+    /// Appends a source's block at the canonical tip. False if it was refused.
+    fn append(
+        &mut self,
+        source: &SourceId,
+        block: &HashedBlock,
+        timestamp_ms: u64,
+    ) -> Result<bool, StoreError> {
+        // What peers sent ahead of it and is not proven yet gives way to a source.
+        self.drop_stage();
+        let reported = self.reported_checkpoint(block.number());
+        let Some(schedule) = self.writer.position().map(|position| position.schedule) else {
+            return Ok(false);
+        };
+        let Some(running) = &mut self.running else {
+            return Ok(false);
+        };
+        let provenance = Provenance::Source(source.clone());
+        match running
+            .stage
+            .push(block, timestamp_ms, provenance.clone(), &schedule, reported)
+        {
+            Ok(super::tip::CheckpointFinding::AsScheduled) => self.commit_stage().map(|()| true),
+            Ok(super::tip::CheckpointFinding::OtherKind(kind)) => {
+                self.commit_stage()?;
+                self.correct_schedule(block.number(), kind).map(|()| true)
+            }
+            Err(StageError::Store(error)) => Err(error),
+            Err(StageError::CheckpointMismatch {
+                number,
+                computed,
+                reported,
+            }) => {
+                // Taken unproven; the mismatch is judged with the report.
+                tracing::warn!(%source, %number, %computed, %reported, "checkpoint mismatch");
+                let pushed = running
+                    .stage
+                    .push(block, timestamp_ms, provenance, &schedule, None);
+                if let Err(error) = pushed {
+                    return Err(StoreError::damaged_block(block.number(), error));
+                }
+                self.commit_stage().map(|()| true)
+            }
+            Err(error @ StageError::BreaksState { .. }) => {
+                self.forget_view(source)?;
+                self.halt(format!("source {source}: {error}")).map(|()| false)
+            }
+            Err(error) => {
+                tracing::error!(%source, block = %block.number(), %error, "block refused");
+                self.forget_view(source).map(|()| false)
+            }
+        }
+    }
+
+    /// What the block after one of the tree links to; none where that is not known for its fork.
+    fn link_after(&self, parent: BlockReference) -> Result<Option<ContentId>, StoreError> {
+        let (Some(running), Some(position)) = (&self.running, self.writer.position()) else {
+            return Ok(None);
+        };
+        if parent.hash == running.tip.reference().hash {
+            return Ok(Some(running.tip.link()));
+        }
+        if position.schedule.kind_at(parent.number).is_none() {
+            return Ok(Some(parent.hash));
+        }
+        let canonical = running
+            .tree
+            .is_on_chain_of(parent.hash, running.tip.reference().hash);
+        if canonical {
+            let checkpoint = self.writer.store().view().checkpoint(parent.number)?;
+            return Ok(checkpoint.map(|checkpoint| checkpoint.state_hash));
+        }
+        self.fork_checkpoint_id(parent)
+    }
+
+    /// Forgets where a source stands; its next checkpoint or block on the canonical chain places it again.
+    pub(super) fn forget_view(&mut self, source: &SourceId) -> Result<(), StoreError> {
+        if let Some(view) = self.sources.get_mut(source) {
+            view.tip = None;
+            view.pending.clear();
+        }
+        Ok(())
+    }
+
+    /// Where each source stands, with its weight.
+    pub(super) fn weighted_views(&self) -> Vec<(ContentId, u64)> {
+        let weigh = |source: &SourceId| self.settings.voters.weight(&VoterId(source.to_string())).max(1);
+        self.sources
+            .iter()
+            .filter_map(|(source, view)| Some((view.tip?.hash, weigh(source))))
+            .collect()
+    }
+
+    /// After the front has moved: blocks of sources that waited for it, and forks.
+    pub(super) fn after_advance(&mut self) -> Result<(), StoreError> {
+        let sources: Vec<_> = self.sources.keys().cloned().collect();
+        for source in sources {
+            self.take_pending(&source)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,101 @@
+//! What a replica says about itself.
+
+use honeygraph_chain::BlockNumber;
+use honeygraph_chain::interval::IntervalSet;
+use honeygraph_chain::quorum::Voters;
+use serde::Serialize;
+
+use super::Replica;
+use crate::store::Position;
+
+/// Counts since the start of the process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Blocks made durable.
+    pub committed_blocks: u64,
+    /// Blocks of forks that were kept.
+    pub fork_blocks: u64,
+    /// Reorganizations done.
+    pub reorganizations: u64,
+    /// Blocks undone by the last one.
+    pub last_reorganization_depth: u64,
+    /// Checkpoints that did not compute to what was reported.
+    pub state_hash_mismatches: u64,
+    /// Times that the voters agreed on another chain than this replica's.
+    pub divergences: u64,
+}
+
+/// One honeycomb source as this replica sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceStatus {
+    /// Its name.
+    pub source: String,
+    /// Whether a session is open.
+    pub connected: bool,
+    /// The head it reports.
+    pub head: Option<BlockNumber>,
+    /// The last block of its chain that is here.
+    pub tip: Option<BlockNumber>,
+    /// Whether it stands on the canonical chain.
+    pub canonical: bool,
+    /// Its blocks that wait for a gap to be filled.
+    pub pending: usize,
+}
+
+/// Where a replica stands, after each change.
+#[derive(Debug, Clone, Default)]
+pub struct ReplicaStatus {
+    /// None before the replica was started from a document.
+    pub position: Option<Position>,
+    /// Which canonical blocks are stored.
+    pub have: IntervalSet,
+    /// The highest head that sources report.
+    pub network_head: Option<BlockNumber>,
+    /// First block that sources have sent but that waits for a gap to be filled.
+    pub first_pending: Option<BlockNumber>,
+    /// Highest block that is applied, committed or not.
+    pub applied: Option<BlockNumber>,
+    /// The sources.
+    pub sources: Vec<SourceStatus>,
+    /// Tips of forks other than the canonical one.
+    pub forks: Vec<honeygraph_chain::fork::BlockReference>,
+    /// Who votes.
+    pub voters: Voters,
+    /// Counts.
+    pub counters: Counters,
+}
+
+impl Replica {
+    /// Where the replica stands.
+    pub fn status(&self) -> ReplicaStatus {
+        let running = self.running.as_ref();
+        let tip = running.map(|running| running.tip.reference());
+        let canonical = |hash| {
+            running.is_some_and(|running| running.tree.is_on_chain_of(hash, running.tip.reference().hash))
+        };
+        let sources = self.sources.iter().map(|(source, view)| SourceStatus {
+            source: source.to_string(),
+            connected: view.connected,
+            head: view.head,
+            tip: view.tip.map(|tip| tip.number),
+            canonical: view.tip.is_some_and(|tip| canonical(tip.hash)),
+            pending: view.pending.len(),
+        });
+        let forks = running
+            .into_iter()
+            .flat_map(|running| running.tree.tips())
+            .filter(|fork| Some(*fork) != tip);
+        ReplicaStatus {
+            position: self.position().cloned(),
+            have: self.writer.have().clone(),
+            network_head: self.network_head(),
+            first_pending: self.first_pending(),
+            applied: running.map(|running| running.stage.tip.number),
+            sources: sources.collect(),
+            forks: forks.collect(),
+            voters: self.settings.voters.clone(),
+            counters: self.counters,
+        }
+    }
+}

@@ -1,0 +1,578 @@
+use honeygraph_chain::block::{Block, HashedBlock};
+use honeygraph_chain::checkpoint::Anchor;
+use honeygraph_chain::network::{CheckpointKind, CheckpointSchedule};
+use honeygraph_chain::peer::{PeerFault, PeerId};
+use honeygraph_chain::quorum::{VoterId, Voters};
+use honeygraph_chain::{BlockRange, JsonValue, Operation, Operations, Path};
+
+use super::*;
+use crate::ingest::{LastIndex, SessionId, SourceEvent, SourceEventKind};
+use crate::test_chain::{Home, at, chain, number, settings};
+
+/// A time at which every block of the vectors is plausible.
+const NOW: u64 = 1_700_000_000;
+
+fn peer(name: &str) -> PeerId {
+    name.parse().unwrap()
+}
+
+fn source(name: &str) -> SourceId {
+    name.parse().unwrap()
+}
+
+fn event(replica: &mut Replica, from: &str, event: SourceEventKind) {
+    replica
+        .on_source(
+            SourceEvent {
+                source: source(from),
+                event,
+            },
+            NOW,
+        )
+        .unwrap();
+}
+
+fn block_event(block: &Block) -> SourceEventKind {
+    SourceEventKind::Block {
+        number: block.number,
+        operations: block.operations.clone(),
+        timestamp_ms: 5,
+        cursor: SourceCursor {
+            last_index: LastIndex(None),
+            block: block.number,
+        },
+    }
+}
+
+/// A source sends the blocks at these places of the chain.
+fn send(replica: &mut Replica, from: &str, places: std::ops::Range<usize>) {
+    for fetched in &chain().blocks[places] {
+        event(replica, from, block_event(fetched.block.block()));
+    }
+}
+
+fn report(replica: &mut Replica, from: &str, checkpoint: usize) {
+    let checkpoint = &chain().checkpoints[checkpoint];
+    let kind = SourceEventKind::Checkpoint {
+        covered: checkpoint.block_num,
+        id: checkpoint.cid,
+        previous: None,
+    };
+    event(replica, from, kind);
+}
+
+fn marked(path: &str, value: f64) -> Operations {
+    let put = Operation::Put {
+        path: Path::from_slashed(path),
+        data: JsonValue::Number(value),
+    };
+    Operations::new(vec![put, Operation::WriteMarker]).unwrap()
+}
+
+fn assert_equals_vectors(replica: &Replica, through: usize) {
+    let position = replica.position().unwrap();
+    assert_eq!(position.state_height, at(through));
+    assert_eq!(
+        position.state_block_hash,
+        Some(chain().blocks[through].block.hash())
+    );
+    for checkpoint in &chain().checkpoints {
+        if (position.history_start..=position.state_height).contains(&checkpoint.block_num) {
+            let record = replica
+                .store()
+                .view()
+                .checkpoint(checkpoint.block_num)
+                .unwrap()
+                .unwrap();
+            assert_eq!(
+                (record.state_hash, record.state_digest),
+                (checkpoint.cid, Some(checkpoint.state_digest))
+            );
+        }
+    }
+}
+
+/// The blocks at these places as a peer tells them that changed one and linked the rest to it.
+fn lie(places: std::ops::Range<usize>, wrong: usize) -> Vec<FetchedBlock> {
+    let mut link = None;
+    let mut lie = Vec::new();
+    for place in places {
+        let honest = &chain().blocks[place];
+        let mut block = honest.block.block().clone();
+        if place == wrong {
+            block.operations = marked("balances/thief", 1_000_000.0);
+        }
+        if let Some(link) = link {
+            block.previous_hash = link;
+        }
+        let block = HashedBlock::from(block);
+        link = (place >= wrong).then(|| block.hash());
+        lie.push(FetchedBlock {
+            block,
+            timestamp_ms: honest.timestamp_ms,
+        });
+    }
+    lie
+}
+
+#[test]
+fn the_published_chain_is_reproduced_from_peers() {
+    let home = Home::new();
+    let mut replica = home.started(settings());
+    for run in chain().blocks.chunks(77) {
+        let outcome = replica.extend(&peer("a"), run).unwrap();
+        let last = run.last().unwrap().block.number();
+        assert_eq!(
+            outcome,
+            ExtendOutcome::Accepted {
+                applied: last,
+                committed: last
+            }
+        );
+    }
+    assert_equals_vectors(&replica, 499);
+    drop(replica);
+    let reopened = home.open(settings());
+    assert_equals_vectors(&reopened, 499);
+    assert_eq!(reopened.writer.have().block_count(), 500);
+}
+
+#[test]
+fn delivering_again_changes_nothing() {
+    let home = Home::new();
+    let mut replica = home.started(settings());
+    send(&mut replica, "one", 0..50);
+    let before = replica.position().cloned();
+    assert_eq!(
+        replica.extend(&peer("a"), &chain().blocks[0..20]).unwrap(),
+        ExtendOutcome::NotNext { next: at(50) }
+    );
+    send(&mut replica, "one", 0..50);
+    send(&mut replica, "two", 10..50);
+    assert_eq!(replica.position().cloned(), before);
+}
+
+#[test]
+fn a_lie_in_a_proven_period_commits_nothing_and_names_the_liar() {
+    let home = Home::new();
+    let mut replica = home.started(settings());
+    report(&mut replica, "one", 0);
+    report(&mut replica, "one", 1);
+    let outcome = replica.extend(&peer("liar"), &lie(0..150, 120)).unwrap();
+    // The first period is proven by its checkpoint, the second waits for its own.
+    assert_eq!(
+        outcome,
+        ExtendOutcome::Accepted {
+            applied: at(149),
+            committed: at(99)
+        }
+    );
+    let outcome = replica
+        .extend(&peer("honest"), &lie(100..200, 120)[50..])
+        .unwrap();
+    let ExtendOutcome::Rejected {
+        discarded,
+        fault,
+        suspects,
+    } = outcome
+    else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(
+        (discarded.start(), fault),
+        (at(100), PeerFault::CheckpointMismatch)
+    );
+    assert_eq!(suspects, [peer("honest"), peer("liar")]);
+    assert_eq!(replica.position().unwrap().state_height, at(99));
+    assert_eq!(replica.status().counters.state_hash_mismatches, 1);
+    replica
+        .extend(&peer("honest"), &chain().blocks[100..500])
+        .unwrap();
+    assert_equals_vectors(&replica, 499);
+}
+
+#[test]
+fn a_lie_near_the_head_is_taken_back_when_its_checkpoint_is_known() {
+    let home = Home::new();
+    let mut replica = home.started(settings());
+    replica.extend(&peer("liar"), &lie(0..60, 30)).unwrap();
+    assert_eq!(replica.position().unwrap().state_height, at(59));
+    report(&mut replica, "one", 0);
+    let outcome = replica.extend(&peer("liar"), &lie(0..100, 30)[60..]).unwrap();
+    assert!(matches!(
+        outcome,
+        ExtendOutcome::Rejected {
+            fault: PeerFault::CheckpointMismatch,
+            ..
+        }
+    ));
+    assert_eq!(replica.position().unwrap().state_height.next(), at(0));
+    replica.extend(&peer("honest"), &chain().blocks[0..500]).unwrap();
+    assert_equals_vectors(&replica, 499);
+}
+
+#[test]
+fn a_broken_link_keeps_what_stands_before_it() {
+    let home = Home::new();
+    let mut replica = home.started(settings());
+    let mut blocks = chain().blocks[0..20].to_vec();
+    blocks[10] = FetchedBlock {
+        block: blocks[10].block.clone().relinked(blocks[3].block.hash()),
+        timestamp_ms: 0,
+    };
+    let outcome = replica.extend(&peer("a"), &blocks).unwrap();
+    assert!(
+        matches!(
+            outcome,
+            ExtendOutcome::Rejected {
+                fault: PeerFault::BrokenLink,
+                ..
+            }
+        ),
+        "{outcome:?}"
+    );
+    assert_eq!(replica.position().unwrap().state_height, at(9));
+}
+
+#[test]
+fn a_block_that_breaks_the_state_rules_is_refused() {
+    let home = Home::new();
+    let mut replica = home.started(settings());
+    let broken = Block {
+        operations: marked("balances", 1.0),
+        ..chain().blocks[0].block.block().clone()
+    };
+    let fetched = FetchedBlock {
+        block: HashedBlock::from(broken.clone()),
+        timestamp_ms: 0,
+    };
+    let outcome = replica.extend(&peer("a"), &[fetched]).unwrap();
+    assert!(matches!(
+        outcome,
+        ExtendOutcome::Rejected {
+            fault: PeerFault::BreaksState,
+            ..
+        }
+    ));
+    // From a source it stops the chain there, says why, and reading goes on.
+    event(&mut replica, "one", block_event(&broken));
+    let halted = replica.position().unwrap().halted.clone().unwrap();
+    assert!(halted.contains("a leaf would stand at `balances`"), "{halted}");
+    assert_eq!(
+        replica.extend(&peer("a"), &chain().blocks[0..5]).unwrap(),
+        ExtendOutcome::Halted
+    );
+}
+
+#[test]
+fn a_source_is_followed_and_its_checkpoints_are_votes() {
+    let home = Home::new();
+    let voters = Voters::new([(VoterId("one".to_owned()), 1), (VoterId("two".to_owned()), 1)]);
+    let mut replica = home.started(ReplicaSettings { voters, ..settings() });
+    send(&mut replica, "one", 0..150);
+    send(&mut replica, "two", 0..150);
+    report(&mut replica, "one", 0);
+    assert_eq!(replica.position().unwrap().irreversible, None);
+    report(&mut replica, "two", 0);
+    let irreversible = replica.position().unwrap().irreversible.unwrap();
+    assert_eq!(
+        (irreversible.block_num, irreversible.state_hash),
+        (at(99), chain().checkpoints[0].cid)
+    );
+    assert!(replica.store().view().undo(at(99)).unwrap().is_none());
+    assert!(replica.store().view().undo(at(100)).unwrap().is_some());
+    send(&mut replica, "one", 150..500);
+    assert_equals_vectors(&replica, 499);
+}
+
+#[test]
+fn blocks_above_a_gap_wait_for_it_to_be_filled() {
+    let home = Home::new();
+    let mut replica = home.started(settings());
+    send(&mut replica, "one", 0..10);
+    event(&mut replica, "one", SourceEventKind::Restarted);
+    send(&mut replica, "one", 300..320);
+    assert_eq!(replica.first_pending(), Some(at(300)));
+    assert_eq!(replica.network_head(), Some(at(319)));
+    replica.extend(&peer("a"), &chain().blocks[10..300]).unwrap();
+    assert_equals_vectors(&replica, 319);
+    assert_eq!(replica.first_pending(), None);
+}
+
+/// A chain of marked blocks on top of the block at a place.
+fn branch(place: usize, length: u64, mark: f64) -> Vec<HashedBlock> {
+    let mut parent = chain().blocks[place].block.clone();
+    let mut branch = Vec::new();
+    for _ in 0..length {
+        parent = HashedBlock::from(Block {
+            number: parent.number().next(),
+            previous_hash: parent.hash(),
+            operations: marked("stats/mark", mark),
+        });
+        branch.push(parent.clone());
+    }
+    branch
+}
+
+#[test]
+fn the_fork_with_more_weight_wins_and_the_loser_is_kept() {
+    let home = Home::new();
+    let mut replica = home.started(settings());
+    send(&mut replica, "one", 0..40);
+    send(&mut replica, "two", 0..20);
+    send(&mut replica, "three", 0..20);
+    let fork = branch(19, 5, 1.0);
+    for block in &fork {
+        event(&mut replica, "two", block_event(block.block()));
+    }
+    assert_equals_vectors(&replica, 39);
+    assert_eq!(replica.status().forks.len(), 1);
+    // The second source on the same fork outweighs the longer one.
+    event(&mut replica, "three", block_event(fork[0].block()));
+    let position = replica.position().unwrap().clone();
+    assert_eq!(position.state_block_hash, Some(fork[4].hash()));
+    let lost = replica.store().view().fork_blocks().count();
+    assert_eq!(lost, 20);
+    assert_eq!(replica.status().counters.reorganizations, 1);
+    // Back again, from what is stored.
+    drop(replica);
+    let mut replica = home.open(settings());
+    assert_eq!(replica.position().unwrap().state_block_hash, Some(fork[4].hash()));
+    for name in ["one", "two", "three"] {
+        event(
+            &mut replica,
+            name,
+            SourceEventKind::Connected {
+                session: SessionId(1),
+            },
+        );
+        send(&mut replica, name, 20..60);
+    }
+    assert_equals_vectors(&replica, 59);
+}
+
+#[test]
+fn a_fork_below_the_irreversible_block_is_not_followed() {
+    let home = Home::new();
+    let voters = Voters::new([(VoterId("one".to_owned()), 1)]);
+    let mut replica = home.started(ReplicaSettings { voters, ..settings() });
+    send(&mut replica, "one", 0..120);
+    report(&mut replica, "one", 0);
+    for block in branch(89, 60, 1.0) {
+        event(&mut replica, "two", block_event(block.block()));
+    }
+    assert_equals_vectors(&replica, 119);
+    assert_eq!(replica.status().counters.divergences, 1);
+}
+
+#[test]
+fn a_wrong_schedule_is_corrected_by_the_network() {
+    let home = Home::new();
+    let wrong = CheckpointSchedule {
+        state_offset: 18_501,
+        ..CheckpointSchedule::default()
+    };
+    let mut replica = home.started(ReplicaSettings {
+        schedule: wrong,
+        ..settings()
+    });
+    send(&mut replica, "one", 0..340);
+    assert_ne!(
+        replica.position().unwrap().state_block_hash,
+        Some(chain().blocks[339].block.hash())
+    );
+    for checkpoint in 0..3 {
+        report(&mut replica, "one", checkpoint);
+    }
+    assert_equals_vectors(&replica, 339);
+    report(&mut replica, "one", 2);
+    send(&mut replica, "one", 340..500);
+    assert_equals_vectors(&replica, 499);
+    assert_eq!(
+        replica.position().unwrap().schedule.kind_at(at(299)),
+        Some(CheckpointKind::State)
+    );
+}
+
+#[test]
+fn a_checkpoint_at_an_unexpected_block_is_learned() {
+    let home = Home::new();
+    let wrong = CheckpointSchedule {
+        delta_offset: 51,
+        ..CheckpointSchedule::default()
+    };
+    let mut replica = home.started(ReplicaSettings {
+        schedule: wrong,
+        ..settings()
+    });
+    send(&mut replica, "one", 0..40);
+    send(&mut replica, "one", 40..120);
+    report(&mut replica, "one", 0);
+    assert_eq!(replica.position().unwrap().schedule.delta_offset, 1);
+    assert_equals_vectors(&replica, 119);
+}
+
+#[test]
+fn a_source_whose_checkpoint_does_not_prove_is_told_and_taken_again() {
+    let home = Home::new();
+    let mut replica = home.started(settings());
+    let mut corrupted = chain().blocks[50].block.block().clone();
+    corrupted.operations = marked("balances/thief", 5.0);
+    send(&mut replica, "one", 0..50);
+    event(&mut replica, "one", block_event(&corrupted));
+    send(&mut replica, "one", 51..110);
+    report(&mut replica, "one", 0);
+    assert_eq!(replica.position().unwrap().state_height.next(), at(0));
+    assert!(replica.take_outbox().iter().any(|(to, message)| {
+        *to == source("one") && matches!(message, SourceCommand::Refuse(text) if text.contains("28559201"))
+    }));
+    send(&mut replica, "one", 0..110);
+    report(&mut replica, "one", 0);
+    assert_equals_vectors(&replica, 109);
+}
+
+#[test]
+fn holes_are_filled_only_by_the_blocks_that_were_there() {
+    let home = Home::new();
+    let mut replica = home.started(settings());
+    replica.extend(&peer("a"), &chain().blocks).unwrap();
+    for places in [(30, 80), (95, 105), (250, 350), (480, 499)] {
+        replica
+            .discard_blocks(BlockRange::new(at(places.0), at(places.1)).unwrap())
+            .unwrap();
+    }
+    let outcome = replica.fill_history(&lie(30..81, 40)).unwrap();
+    assert!(
+        matches!(
+            outcome,
+            HistoryOutcome::Rejected {
+                fault: PeerFault::WrongHash,
+                ..
+            }
+        ),
+        "{outcome:?}"
+    );
+    assert!(!replica.writer.have().contains(at(30)));
+    for places in [30..81, 95..106, 250..351, 480..500] {
+        assert_eq!(
+            replica.fill_history(&chain().blocks[places]).unwrap(),
+            HistoryOutcome::Stored
+        );
+    }
+    assert_eq!(replica.writer.have().block_count(), 500);
+    for (place, fetched) in chain().blocks.iter().enumerate() {
+        let stored = replica.store().view().block(at(place)).unwrap().unwrap();
+        assert_eq!(stored.hash, fetched.block.hash());
+    }
+}
+
+fn documents(home: &Home) -> StartDocuments {
+    let checkpoints = &chain().checkpoints;
+    StartDocuments {
+        state: home.file("state.json", &checkpoints[2].document.to_canonical()),
+        state_id: checkpoints[2].cid,
+        prev_root: Some(chain().genesis.0),
+        deltas: vec![(checkpoints[3].cid, checkpoints[3].document.to_canonical())],
+        anchor: None,
+    }
+}
+
+#[test]
+fn a_replica_starts_from_documents_and_backfills_behind() {
+    let home = Home::new();
+    let mut replica = home.open(settings());
+    assert_eq!(replica.start_from(&documents(&home)).unwrap(), at(399));
+    assert_eq!(
+        replica.position().unwrap().state_digest,
+        chain().checkpoints[3].state_digest
+    );
+    replica.extend(&peer("a"), &chain().blocks[400..500]).unwrap();
+    assert_equals_vectors(&replica, 499);
+    // Behind the start: the delta proves its own period, what is older must be learned first.
+    replica.set_history_start(at(0)).unwrap();
+    assert_eq!(
+        replica.fill_history(&lie(300..400, 350)).unwrap(),
+        HistoryOutcome::Rejected {
+            at: at(399),
+            fault: PeerFault::CheckpointMismatch
+        }
+    );
+    assert_eq!(
+        replica.fill_history(&chain().blocks[300..400]).unwrap(),
+        HistoryOutcome::Stored
+    );
+    let outcome = replica.fill_history(&chain().blocks[150..200]).unwrap();
+    assert!(matches!(outcome, HistoryOutcome::NeedsCheckpoints { .. }));
+    let other = Home::new();
+    let mut full = other.started(settings());
+    full.extend(&peer("a"), &chain().blocks).unwrap();
+    let all = BlockRange::new(number(0), at(499)).unwrap();
+    let records: Vec<_> = full
+        .store()
+        .view()
+        .checkpoints(all)
+        .collect::<Result<_, _>>()
+        .unwrap();
+    replica.learn_checkpoints(&records).unwrap();
+    for run in chain().blocks[0..300].chunks(50).rev() {
+        assert_eq!(replica.fill_history(run).unwrap(), HistoryOutcome::Stored);
+    }
+    assert_eq!(replica.writer.have().block_count(), 500);
+}
+
+#[test]
+fn a_document_that_is_not_what_it_says_starts_nothing() {
+    let home = Home::new();
+    let mut replica = home.open(settings());
+    let wrong = StartDocuments {
+        state_id: chain().genesis.0,
+        ..documents(&home)
+    };
+    assert!(matches!(
+        replica.start_from(&wrong),
+        Err(StartError::Document { .. })
+    ));
+    assert_eq!(home_position(replica, &home), None);
+}
+
+fn home_position(replica: Replica, home: &Home) -> Option<Position> {
+    drop(replica);
+    home.open(settings()).position().cloned()
+}
+
+#[test]
+fn voters_that_agree_on_another_chain_undo_ours_but_never_what_is_final() {
+    let home = Home::new();
+    let voters = Voters::new([(VoterId("peer".to_owned()), 1)]);
+    let mut replica = home.started(ReplicaSettings { voters, ..settings() });
+    replica.extend(&peer("liar"), &lie(0..100, 30)).unwrap();
+    let honest = chain().checkpoints[0].clone();
+    let anchor = Anchor {
+        block_num: honest.block_num,
+        block_hash: chain().blocks[99].block.hash(),
+        state_hash: honest.cid,
+        state_digest: honest.state_digest,
+    };
+    replica.on_vote(VoterId("peer".to_owned()), anchor).unwrap();
+    assert_eq!(replica.position().unwrap().state_height.next(), at(0));
+    assert_eq!(replica.status().counters.divergences, 1);
+    replica.extend(&peer("honest"), &chain().blocks[0..150]).unwrap();
+    replica.on_vote(VoterId("peer".to_owned()), anchor).unwrap();
+    assert_eq!(replica.position().unwrap().irreversible, Some(anchor));
+    let contradiction = Anchor {
+        block_hash: honest.cid,
+        ..anchor
+    };
+    replica
+        .on_vote(VoterId("peer".to_owned()), contradiction)
+        .unwrap();
+    assert!(
+        replica
+            .position()
+            .unwrap()
+            .halted
+            .as_deref()
+            .unwrap()
+            .contains("contradicts the irreversible")
+    );
+}

@@ -1,0 +1,408 @@
+//! The replica on a thread of its own, and the handle that the rest of the node holds.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use honeygraph_chain::checkpoint::Anchor;
+use honeygraph_chain::peer::PeerId;
+use honeygraph_chain::quorum::VoterId;
+use honeygraph_chain::{BlockNumber, BlockRange};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    ExtendOutcome, FetchedBlock, HistoryOutcome, Replica, ReplicaStatus, StartDocuments, StartError,
+    StoreError,
+};
+use crate::ingest::{SourceCommand, SourceEvent, SourceId};
+use crate::store::{CheckpointRecord, Transaction};
+
+/// Commands that wait for the replica at most.
+const QUEUE: usize = 64;
+/// Events of sources that wait for the replica at most: what is beyond waits in the socket.
+const SOURCE_QUEUE: usize = 1_024;
+
+/// The replica's thread is gone: the node is stopping, or its store failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the replica has stopped")]
+pub struct ReplicaGone;
+
+/// Commits held at a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HoldAnswer {
+    /// The checkpoint's block, the newest commit while the hold lasts.
+    pub block: BlockNumber,
+    /// Its anchor; none where the replica was started from a document and its block's hash is not known.
+    pub anchor: Option<Anchor>,
+}
+
+/// Why commits cannot be held.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HoldError {
+    /// The block is not a checkpoint.
+    #[error("block {block} is not a checkpoint; the next one is {next}")]
+    NotACheckpoint {
+        /// The block asked for.
+        block: BlockNumber,
+        /// The next checkpoint.
+        next: BlockNumber,
+    },
+    /// The block is committed already.
+    #[error("block {block} is below the state height {state_height}")]
+    Past {
+        /// The block asked for.
+        block: BlockNumber,
+        /// Where the replica stands.
+        state_height: BlockNumber,
+    },
+    /// A hold is on already.
+    #[error("commits are held or about to be held at block {0} already")]
+    Held(BlockNumber),
+    /// There is no state yet.
+    #[error("the replica was not started from a document yet")]
+    NotStarted,
+    /// The hold was given up before the checkpoint was reached.
+    #[error("the hold was ended before its checkpoint was reached")]
+    Ended,
+    /// The replica is gone.
+    #[error(transparent)]
+    Gone(#[from] ReplicaGone),
+}
+
+type Job = Box<dyn FnOnce(&mut Replica) -> Result<(), StoreError> + Send>;
+
+enum Command {
+    /// Changes the replica.
+    Run(Job),
+    /// Ends or begins a hold of commits.
+    Hold {
+        at: Option<BlockNumber>,
+        longest: Duration,
+        reply: oneshot::Sender<Result<HoldAnswer, HoldError>>,
+    },
+    Resume {
+        reply: oneshot::Sender<bool>,
+    },
+}
+
+struct Hold {
+    at: BlockNumber,
+    until: Instant,
+    reply: Option<oneshot::Sender<Result<HoldAnswer, HoldError>>>,
+}
+
+/// What the rest of the node holds of the replica; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ReplicaHandle {
+    commands: mpsc::Sender<Command>,
+    sources: mpsc::Sender<SourceEvent>,
+    status: watch::Receiver<ReplicaStatus>,
+}
+
+impl std::fmt::Debug for Command {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Command")
+    }
+}
+
+impl ReplicaHandle {
+    /// Runs the replica on a thread of its own until every handle is dropped. The returned future ends
+    /// when the running commit is finished; it gives the error that stopped it, if there was one.
+    /// `outbox` takes what sources are to be told.
+    pub fn spawn(
+        replica: Replica,
+        outbox: mpsc::UnboundedSender<(SourceId, SourceCommand)>,
+    ) -> (Self, oneshot::Receiver<Result<(), StoreError>>) {
+        let (commands, command_queue) = mpsc::channel(QUEUE);
+        let (sources, source_queue) = mpsc::channel(SOURCE_QUEUE);
+        let (status_sender, status) = watch::channel(replica.status());
+        let (done, ended) = oneshot::channel();
+        let thread = ReplicaThread {
+            replica,
+            status: status_sender,
+            outbox,
+            hold: None,
+        };
+        let spawned = std::thread::Builder::new()
+            .name("replica".to_owned())
+            .spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_time()
+                    .build();
+                let result = match runtime {
+                    Ok(runtime) => runtime.block_on(thread.run(command_queue, source_queue)),
+                    Err(error) => Err(StoreError::LastCommit(error)),
+                };
+                // Nobody may be waiting any more.
+                let _ = done.send(result);
+            });
+        if let Err(error) = spawned {
+            tracing::error!(%error, "the replica's thread cannot be started");
+        }
+        (
+            Self {
+                commands,
+                sources,
+                status,
+            },
+            ended,
+        )
+    }
+
+    /// Where events of sources go; waits when the replica is behind.
+    pub fn source_events(&self) -> mpsc::Sender<SourceEvent> {
+        self.sources.clone()
+    }
+
+    /// Where the replica stands, after each change.
+    pub fn status(&self) -> watch::Receiver<ReplicaStatus> {
+        self.status.clone()
+    }
+
+    /// See [`Replica::extend`].
+    pub async fn extend(
+        &self,
+        peer: PeerId,
+        blocks: Vec<FetchedBlock>,
+    ) -> Result<ExtendOutcome, ReplicaGone> {
+        self.ask(move |replica| replica.extend(&peer, &blocks)).await
+    }
+
+    /// See [`Replica::fill_history`].
+    pub async fn fill_history(&self, blocks: Vec<FetchedBlock>) -> Result<HistoryOutcome, ReplicaGone> {
+        self.ask(move |replica| replica.fill_history(&blocks)).await
+    }
+
+    /// See [`Replica::learn_checkpoints`].
+    pub async fn learn_checkpoints(&self, records: Vec<CheckpointRecord>) -> Result<(), ReplicaGone> {
+        self.ask(move |replica| replica.learn_checkpoints(&records)).await
+    }
+
+    /// See [`Replica::on_vote`].
+    pub async fn vote(&self, voter: VoterId, anchors: Vec<Anchor>) -> Result<(), ReplicaGone> {
+        self.ask(move |replica| {
+            anchors
+                .into_iter()
+                .try_for_each(|anchor| replica.on_vote(voter.clone(), anchor))
+        })
+        .await
+    }
+
+    /// See [`Replica::start_from`].
+    pub async fn start_from(
+        &self,
+        documents: StartDocuments,
+    ) -> Result<Result<BlockNumber, StartError>, ReplicaGone> {
+        self.ask(move |replica| match replica.start_from(&documents) {
+            Err(StartError::Store(error)) => Err(error),
+            other => Ok(other),
+        })
+        .await
+    }
+
+    /// See [`Replica::set_history_start`].
+    pub async fn set_history_start(&self, start: BlockNumber) -> Result<(), ReplicaGone> {
+        self.ask(move |replica| replica.set_history_start(start)).await
+    }
+
+    /// See [`Replica::discard_blocks`].
+    pub async fn discard_blocks(&self, range: BlockRange) -> Result<(), ReplicaGone> {
+        self.ask(move |replica| replica.discard_blocks(range)).await
+    }
+
+    /// Writes what belongs to others (peers, retry queue) in one transaction.
+    pub async fn write(
+        &self,
+        change: impl FnOnce(&mut Transaction<'_>) -> Result<(), StoreError> + Send + 'static,
+    ) -> Result<(), ReplicaGone> {
+        self.ask(move |replica| {
+            let mut transaction = replica.writer().begin();
+            change(&mut transaction)?;
+            transaction.commit()
+        })
+        .await
+    }
+
+    /// Goes on after a halt, on an operator's word.
+    pub async fn clear_halt(&self) -> Result<(), ReplicaGone> {
+        self.ask(Replica::clear_halt).await
+    }
+
+    /// Holds commits as soon as a checkpoint (the next one, if none is named) is the newest commit, until
+    /// [`ReplicaHandle::resume`] or until `longest` has passed. Answers once they are held.
+    pub async fn hold(&self, at: Option<BlockNumber>, longest: Duration) -> Result<HoldAnswer, HoldError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands
+            .send(Command::Hold { at, longest, reply })
+            .await
+            .map_err(|_| ReplicaGone)?;
+        answer.await.map_err(|_| ReplicaGone)?
+    }
+
+    /// Ends a hold; false if there was none.
+    pub async fn resume(&self) -> Result<bool, ReplicaGone> {
+        let (reply, answer) = oneshot::channel();
+        self.commands
+            .send(Command::Resume { reply })
+            .await
+            .map_err(|_| ReplicaGone)?;
+        answer.await.map_err(|_| ReplicaGone)
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Replica) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ReplicaGone> {
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |replica| {
+            // The one who asked may have gone.
+            let _ = reply.send(job(replica)?);
+            Ok(())
+        });
+        self.commands
+            .send(Command::Run(job))
+            .await
+            .map_err(|_| ReplicaGone)?;
+        answer.await.map_err(|_| ReplicaGone)
+    }
+}
+
+struct ReplicaThread {
+    replica: Replica,
+    status: watch::Sender<ReplicaStatus>,
+    outbox: mpsc::UnboundedSender<(SourceId, SourceCommand)>,
+    hold: Option<Hold>,
+}
+
+impl ReplicaThread {
+    async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut sources: mpsc::Receiver<SourceEvent>,
+    ) -> Result<(), StoreError> {
+        // While commits are held, jobs wait in order; their number is bounded by the queue they came from.
+        let mut waiting: Vec<Job> = Vec::new();
+        loop {
+            let held = self.is_held();
+            let until = self
+                .hold
+                .as_ref()
+                .map(|hold| tokio::time::Instant::from_std(hold.until));
+            tokio::select! {
+                biased;
+                () = sleep_until(until) => self.end_hold(),
+                command = commands.recv(), if waiting.len() < QUEUE => match command {
+                    None => return Ok(()),
+                    Some(Command::Run(job)) if held => waiting.push(job),
+                    Some(Command::Run(job)) => job(&mut self.replica)?,
+                    Some(Command::Hold { at, longest, reply }) => self.begin_hold(at, longest, reply),
+                    Some(Command::Resume { reply }) => {
+                        let was_on = self.hold.is_some();
+                        self.end_hold();
+                        let _ = reply.send(was_on);
+                    }
+                },
+                event = sources.recv(), if !held => match event {
+                    None => return Ok(()),
+                    Some(event) => self.replica.on_source(event, unix_seconds())?,
+                },
+            }
+            if !self.is_held() {
+                for job in waiting.drain(..) {
+                    job(&mut self.replica)?;
+                }
+            }
+            for message in self.replica.take_outbox() {
+                // Without anybody to send it, the source's own checkpoints go on telling.
+                let _ = self.outbox.send(message);
+            }
+            self.reach_hold();
+            self.status.send_replace(self.replica.status());
+        }
+    }
+
+    fn begin_hold(
+        &mut self,
+        at: Option<BlockNumber>,
+        longest: Duration,
+        reply: oneshot::Sender<Result<HoldAnswer, HoldError>>,
+    ) {
+        let refused = match (self.replica.position(), &self.hold) {
+            (None, _) => Err(HoldError::NotStarted),
+            (Some(_), Some(hold)) => Err(HoldError::Held(hold.at)),
+            (Some(position), None) => {
+                let next = position.schedule.next_at_or_after(position.state_height);
+                match at {
+                    None => Ok(next),
+                    Some(block) if block < position.state_height => Err(HoldError::Past {
+                        block,
+                        state_height: position.state_height,
+                    }),
+                    Some(block) if position.schedule.kind_at(block).is_none() => {
+                        Err(HoldError::NotACheckpoint {
+                            block,
+                            next: position.schedule.next_at_or_after(block),
+                        })
+                    }
+                    Some(block) => Ok(block),
+                }
+            }
+        };
+        match refused {
+            Ok(at) => {
+                self.replica.stop_at(Some(at));
+                self.hold = Some(Hold {
+                    at,
+                    until: Instant::now() + longest,
+                    reply: Some(reply),
+                });
+            }
+            Err(error) => {
+                let _ = reply.send(Err(error));
+            }
+        }
+    }
+
+    /// Answers the one who waits for the hold, once its checkpoint is the newest commit.
+    fn reach_hold(&mut self) {
+        let Some(hold) = &mut self.hold else { return };
+        let Some(position) = self.replica.position() else {
+            return;
+        };
+        if position.state_height != hold.at {
+            return;
+        }
+        if let Some(reply) = hold.reply.take() {
+            let record = self.replica.store().view().checkpoint(hold.at);
+            let anchor = record.ok().flatten().and_then(|record| record.anchor());
+            let _ = reply.send(Ok(HoldAnswer {
+                block: hold.at,
+                anchor,
+            }));
+        }
+    }
+
+    fn is_held(&self) -> bool {
+        let height = self.replica.position().map(|position| position.state_height);
+        self.hold.as_ref().is_some_and(|hold| Some(hold.at) == height)
+    }
+
+    fn end_hold(&mut self) {
+        self.replica.stop_at(None);
+        if let Some(reply) = self.hold.take().and_then(|hold| hold.reply) {
+            let _ = reply.send(Err(HoldError::Ended));
+        }
+    }
+}
+
+async fn sleep_until(until: Option<tokio::time::Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The wall clock, in seconds since the Unix epoch.
+fn unix_seconds() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
