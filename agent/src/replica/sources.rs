@@ -169,6 +169,9 @@ impl Replica {
     fn on_block(&mut self, source: &SourceId, block: PendingBlock) -> Result<(), StoreError> {
         let limit = self.settings.pending_blocks;
         let view = self.sources.entry(source.clone()).or_default();
+        if view.diverged {
+            return Ok(());
+        }
         if view
             .pending
             .back()
