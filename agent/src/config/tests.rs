@@ -403,13 +403,14 @@ fn no_secret_is_ever_shown() {
 }
 
 #[test]
-fn an_unknown_flag_and_a_flag_given_twice_are_one_line() {
+fn wrong_use_of_flags_is_one_line() {
     assert_eq!(
         line(&["--sync-intervall=1"]),
         "unexpected argument '--sync-intervall' found; see --help"
     );
     let twice = line(&["--sync-interval=1000", "--sync-interval=1000"]);
     assert_eq!(twice, "SYNC_INTERVAL: given twice");
+    assert_eq!(line(&["--sync-interval"]), "SYNC_INTERVAL=: a value is missing");
 }
 
 #[test]

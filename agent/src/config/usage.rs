@@ -98,7 +98,7 @@ pub(super) fn allowed(error: &clap::Error) -> Option<String> {
         return Some(refused.to_string());
     }
     match error.get(ContextKind::ValidValue) {
-        Some(ContextValue::Strings(values)) => Some(values.join(", ")),
+        Some(ContextValue::Strings(values)) if !values.is_empty() => Some(values.join(", ")),
         _ => None,
     }
 }
