@@ -62,7 +62,11 @@ pub fn markdown() -> String {
 
 fn allowed_by(command: &Command, argument: &clap::Arg) -> String {
     let flag = format!("--{}={NEVER_ALLOWED}", argument.get_long().unwrap_or_default());
-    match command.clone().try_get_matches_from([flag]) {
+    // What the environment of this process holds does not matter here.
+    let command = command
+        .clone()
+        .mut_args(|argument| argument.env(None::<&'static str>));
+    match command.try_get_matches_from([flag]) {
         // Of a list what it allows, not which entry is wrong.
         Err(error) => refused(&error)
             .map(|refused| refused.allowed.clone())
