@@ -1,0 +1,383 @@
+//! The settings of `run`: every one is a flag and an environment variable of the same name.
+//!
+//! This is the one source of names, defaults, units and help; `docs/configuration.md` is made from it. An
+//! argument that hides its environment value is a secret and is never shown anywhere.
+
+#![allow(
+    clippy::doc_markdown,
+    reason = "these comments are the text of --help, read in a terminal"
+)]
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args};
+use honeygraph_chain::ContentId;
+use honeygraph_chain::peer::PeerId;
+use url::Url;
+
+use super::secret::Secret;
+use super::values::{
+    List, LogFilter, LogFormat, Maybe, NetworkName, Source, TrustedCheckpoint, Verification, Voter,
+    content_id, http_url, list, listener, maybe, milliseconds, path, peer_id, rate, secret, switch, whole,
+};
+
+/// Most blocks that one request can ask for (`docs/protocol.md`, section 9).
+const MAX_BATCH_BLOCKS: u64 = 512;
+
+const MEBIBYTE: u64 = 1 << 20;
+const GIBIBYTE: u64 = 1 << 30;
+const SECOND_MS: u64 = 1_000;
+const HOUR_MS: u64 = 3_600 * SECOND_MS;
+const DAY_MS: u64 = 24 * HOUR_MS;
+
+/// All settings, each checked for itself; `validate` checks them against each other.
+#[derive(Debug, Clone, Args)]
+pub struct RawConfig {
+    /// Which network, and what is believed about it.
+    #[command(flatten)]
+    pub network: NetworkArguments,
+    /// Who the node is and where it keeps what it holds.
+    #[command(flatten)]
+    pub node: NodeArguments,
+    /// Where blocks come from.
+    #[command(flatten)]
+    pub sources: SourceArguments,
+    /// Where it listens and who may do what.
+    #[command(flatten)]
+    pub access: AccessArguments,
+    /// How it fetches what is missing.
+    #[command(flatten)]
+    pub sync: SyncArguments,
+    /// How it writes.
+    #[command(flatten)]
+    pub store: StoreArguments,
+    /// What callers may ask of it.
+    #[command(flatten)]
+    pub limits: LimitArguments,
+    /// How it logs and stops.
+    #[command(flatten)]
+    pub process: ProcessArguments,
+}
+
+/// Which network, and what is believed about it.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Network")]
+pub struct NetworkArguments {
+    /// Prefix of the honeycomb network; nodes of different networks never exchange blocks
+    #[arg(long, env, value_name = "NAME", default_value = "spkcc", value_parser = str::parse::<NetworkName>)]
+    pub network: NetworkName,
+
+    /// Genesis document of the network (JSON); its content id is the previous hash of the first block
+    #[arg(long, env, value_name = "PATH", default_value = "", hide_default_value = true, value_parser = maybe(path))]
+    pub genesis_file: Maybe<PathBuf>,
+
+    /// Content id that the genesis document must have
+    #[arg(long, env, value_name = "CONTENT_ID", default_value = "", hide_default_value = true, value_parser = maybe(content_id))]
+    pub genesis_id: Maybe<ContentId>,
+
+    /// Start the chain of a new network from GENESIS_FILE; without it a node only ever joins a chain
+    #[arg(long, env, value_name = "SWITCH", default_value = "false", default_missing_value = "true", num_args = 0..=1, action = ArgAction::Set, value_parser = switch)]
+    pub init_chain: bool,
+
+    /// Checkpoint that is believed without asking voters: a new node starts from it
+    #[arg(long, env, value_name = "BLOCK:CONTENT_ID", default_value = "", hide_default_value = true, value_parser = maybe(str::parse::<TrustedCheckpoint>))]
+    pub trusted_checkpoint: Maybe<TrustedCheckpoint>,
+
+    /// Blocks of older peers, whose hashes cannot be recomputed: `strict` takes them only where a verified
+    /// checkpoint covers them, `quorum` takes them on a quorum and marks them unverified
+    #[arg(long, env, value_name = "MODE", default_value = "strict")]
+    pub verification: Verification,
+
+    /// Who votes on anchors, `name-or-url[=weight]`; empty: every source of HONEYCOMB_SOURCES and every peer of
+    /// PEERS with weight 1, or with neither the honeycombs on this machine
+    #[arg(long, env, value_name = "VOTER,...", default_value = "", hide_default_value = true, value_parser = list(str::parse::<Voter>))]
+    pub voters: List<Voter>,
+
+    /// Deepest reorganization that is done by undo, in blocks
+    #[arg(long, env, value_name = "BLOCKS", default_value = "1000", value_parser = whole::<u64>("blocks", 1..=100_000))]
+    pub max_reorg_depth: u64,
+
+    /// Blocks from one checkpoint to the next
+    #[arg(long, env, value_name = "BLOCKS", default_value = "100", value_parser = whole::<u64>("blocks", 1..=1_000_000))]
+    pub checkpoint_delta_interval: u64,
+
+    /// Remainder of a checkpoint's block number by CHECKPOINT_DELTA_INTERVAL
+    #[arg(long, env, value_name = "BLOCKS", default_value = "1", value_parser = whole::<u64>("blocks", 0..=999_999))]
+    pub checkpoint_delta_offset: u64,
+
+    /// Blocks from one full state document to the next
+    #[arg(long, env, value_name = "BLOCKS", default_value = "28800", value_parser = whole::<u64>("blocks", 1..=100_000_000))]
+    pub checkpoint_state_interval: u64,
+
+    /// Remainder of a full state's block number by CHECKPOINT_STATE_INTERVAL
+    #[arg(long, env, value_name = "BLOCKS", default_value = "18601", value_parser = whole::<u64>("blocks", 0..=99_999_999))]
+    pub checkpoint_state_offset: u64,
+}
+
+/// Who the node is and where it keeps what it holds.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Node")]
+pub struct NodeArguments {
+    /// Name of this node among its peers; empty: made at the first start and kept in the data folder
+    #[arg(long, env, value_name = "NAME", default_value = "", hide_default_value = true, value_parser = maybe(peer_id))]
+    pub peer_id: Maybe<PeerId>,
+
+    /// Address under which peers reach the public listener; empty: the node is not advertised
+    #[arg(long, env, value_name = "URL", default_value = "", hide_default_value = true, value_parser = maybe(http_url))]
+    pub advertise_url: Maybe<Url>,
+
+    /// Folder of the store
+    #[arg(long, env, value_name = "PATH", default_value = "./data", value_parser = path)]
+    pub data_dir: PathBuf,
+
+    /// Newest blocks whose history is kept; 0 keeps all
+    #[arg(long, env, value_name = "BLOCKS", default_value = "0", value_parser = whole::<u64>("blocks", 0..=1_000_000_000_000))]
+    pub history_blocks: u64,
+}
+
+/// Where blocks come from.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Sources and peers")]
+pub struct SourceArguments {
+    /// Honeycombs on other machines that may push blocks; one on this machine needs no token and is called
+    /// `loopback`. Prefer HONEYCOMB_SOURCES_FILE: other processes can see flags
+    #[arg(long, env, value_name = "NAME=TOKEN,...", default_value = "", hide_default_value = true, hide_env_values = true, value_parser = list(str::parse::<Source>))]
+    pub honeycomb_sources: List<Source>,
+
+    /// File with further honeycombs, one `name=token` a line, `#` starts a comment
+    #[arg(long, env, value_name = "PATH", default_value = "", hide_default_value = true, value_parser = maybe(path))]
+    pub honeycomb_sources_file: Maybe<PathBuf>,
+
+    /// Honeycomb nodes that are asked for their lists of honeygraph peers
+    #[arg(long, env, value_name = "URL,...", default_value = "", hide_default_value = true, value_parser = list(http_url))]
+    pub honeycomb_nodes: List<Url>,
+
+    /// Peers that are always known; trusted by exact host and port, also in private networks
+    #[arg(long, env, value_name = "URL,...", default_value = "", hide_default_value = true, value_parser = list(http_url))]
+    pub peers: List<Url>,
+
+    /// Gateways that documents are fetched from by content id
+    #[arg(long, env, value_name = "URL,...", default_value = "", hide_default_value = true, value_parser = list(http_url))]
+    pub ipfs_gateways: List<Url>,
+
+    /// Most peer addresses held
+    #[arg(long, env, value_name = "ADDRESSES", default_value = "1000", value_parser = whole::<usize>("addresses", 1..=100_000))]
+    pub peers_max: usize,
+
+    /// Time between two rounds of asking honeycombs and peers for further peers
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "300000", value_parser = milliseconds(SECOND_MS..=DAY_MS))]
+    pub discovery_interval_ms: Duration,
+
+    /// Largest checkpoint document fetched
+    #[arg(long, env, value_name = "BYTES", default_value = "1073741824", value_parser = whole::<u64>("bytes", MEBIBYTE..=64 * GIBIBYTE))]
+    pub document_bytes_max: u64,
+}
+
+/// Where the node listens and who may do what.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Listeners and access")]
+pub struct AccessArguments {
+    /// Listener of the public API, for people and peers
+    #[arg(long, env, value_name = "ADDRESS", default_value = "0.0.0.0:3030", value_parser = listener)]
+    pub public_listen: SocketAddr,
+
+    /// Listener that honeycombs push to (WebSocket)
+    #[arg(long, env, value_name = "ADDRESS", default_value = "0.0.0.0:4000", value_parser = listener)]
+    pub ingest_listen: SocketAddr,
+
+    /// Listener of the admin API; anything but loopback needs an admin token
+    #[arg(long, env, value_name = "ADDRESS", default_value = "127.0.0.1:3031", value_parser = listener)]
+    pub admin_listen: SocketAddr,
+
+    /// Listener of probes and metrics
+    #[arg(long, env, value_name = "ADDRESS", default_value = "0.0.0.0:9100", value_parser = listener)]
+    pub metrics_listen: SocketAddr,
+
+    /// Key for mutating calls of the public API; with no key they answer only to direct loopback. Prefer
+    /// API_KEYS_FILE
+    #[arg(long, env, value_name = "SECRET", default_value = "", hide_default_value = true, hide_env_values = true, value_parser = maybe(secret))]
+    pub api_key: Maybe<Secret>,
+
+    /// File with further keys, one a line, `#` starts a comment
+    #[arg(long, env, value_name = "PATH", default_value = "", hide_default_value = true, value_parser = maybe(path))]
+    pub api_keys_file: Maybe<PathBuf>,
+
+    /// Token of the admin API. Prefer ADMIN_TOKEN_FILE
+    #[arg(long, env, value_name = "SECRET", default_value = "", hide_default_value = true, hide_env_values = true, value_parser = maybe(secret))]
+    pub admin_token: Maybe<Secret>,
+
+    /// File with the token of the admin API
+    #[arg(long, env, value_name = "PATH", default_value = "", hide_default_value = true, value_parser = maybe(path))]
+    pub admin_token_file: Maybe<PathBuf>,
+}
+
+/// How the node fetches what is missing.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Sync")]
+pub struct SyncArguments {
+    /// Fetch missing blocks from peers
+    #[arg(long, env, value_name = "SWITCH", default_value = "true", default_missing_value = "true", num_args = 0..=1, action = ArgAction::Set, value_parser = switch)]
+    pub sync_enabled: bool,
+
+    /// Time between two looks for gaps, in milliseconds; a jump of a source is looked at once
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "30000", value_parser = milliseconds(100..=DAY_MS))]
+    pub sync_interval: Duration,
+
+    /// Blocks of one request at first; halved on a timeout, doubled after successes
+    #[arg(long, env, value_name = "BLOCKS", default_value = "256", value_parser = whole::<u64>("blocks", 1..=MAX_BATCH_BLOCKS))]
+    pub sync_range_blocks: u64,
+
+    /// Fewest blocks of one request, where so many are missing
+    #[arg(long, env, value_name = "BLOCKS", default_value = "32", value_parser = whole::<u64>("blocks", 1..=MAX_BATCH_BLOCKS))]
+    pub sync_range_blocks_min: u64,
+
+    /// Most blocks of one request
+    #[arg(long, env, value_name = "BLOCKS", default_value = "512", value_parser = whole::<u64>("blocks", 1..=MAX_BATCH_BLOCKS))]
+    pub sync_range_blocks_max: u64,
+
+    /// Bytes that one request is cut to, by the size of recent blocks
+    #[arg(long, env, value_name = "BYTES", default_value = "4194304", value_parser = whole::<u64>("bytes", 65_536..=4 * MEBIBYTE))]
+    pub sync_range_bytes: u64,
+
+    /// Requests under way to one peer at first
+    #[arg(long, env, value_name = "REQUESTS", default_value = "2", value_parser = whole::<usize>("requests", 1..=64))]
+    pub sync_in_flight_per_peer: usize,
+
+    /// Most requests under way to one peer
+    #[arg(long, env, value_name = "REQUESTS", default_value = "8", value_parser = whole::<usize>("requests", 1..=64))]
+    pub sync_in_flight_per_peer_max: usize,
+
+    /// Most requests under way in all
+    #[arg(long, env, value_name = "REQUESTS", default_value = "32", value_parser = whole::<usize>("requests", 1..=1_024))]
+    pub sync_in_flight_max: usize,
+
+    /// Most bytes held between fetching and committing
+    #[arg(long, env, value_name = "BYTES", default_value = "67108864", value_parser = whole::<u64>("bytes", 16 * MEBIBYTE..=64 * GIBIBYTE))]
+    pub sync_buffer_bytes: u64,
+
+    /// How far past the commit front blocks are fetched
+    #[arg(long, env, value_name = "BLOCKS", default_value = "8192", value_parser = whole::<u64>("blocks", 1..=1_000_000))]
+    pub sync_buffer_blocks: u64,
+
+    /// Shortest time a peer gets for one answer
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "2000", value_parser = milliseconds(10..=HOUR_MS))]
+    pub sync_timeout_min_ms: Duration,
+
+    /// Longest time a peer gets for one answer
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "20000", value_parser = milliseconds(10..=HOUR_MS))]
+    pub sync_timeout_max_ms: Duration,
+
+    /// Age at which the range at the commit front is asked of a second peer, at the earliest
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "1000", value_parser = milliseconds(10..=HOUR_MS))]
+    pub sync_hedge_after_ms: Duration,
+
+    /// Most bytes fetched twice that way, of all bytes fetched; 0 switches it off
+    #[arg(long, env, value_name = "PERCENT", default_value = "5", value_parser = whole::<u8>("percent", 0..=100))]
+    pub sync_hedge_percent: u8,
+
+    /// First wait after a failed range; doubled each time, with full jitter
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "500", value_parser = milliseconds(1..=HOUR_MS))]
+    pub sync_backoff_ms: Duration,
+
+    /// Longest wait after a failed range
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "60000", value_parser = milliseconds(1..=DAY_MS))]
+    pub sync_backoff_max_ms: Duration,
+
+    /// Distinct peers that must fail a range before it is set aside
+    #[arg(long, env, value_name = "PEERS", default_value = "5", value_parser = whole::<usize>("peers", 1..=1_000))]
+    pub sync_quarantine_peers: usize,
+
+    /// How long it is set aside before it is asked for again
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "600000", value_parser = milliseconds(SECOND_MS..=DAY_MS))]
+    pub sync_quarantine_ms: Duration,
+
+    /// Transport faults in a row after which a peer is left alone for a while
+    #[arg(long, env, value_name = "FAULTS", default_value = "5", value_parser = whole::<u32>("faults", 1..=1_000))]
+    pub peer_circuit_faults: u32,
+
+    /// How long it is left alone before it is tried again
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "30000", value_parser = milliseconds(1..=DAY_MS))]
+    pub peer_circuit_open_ms: Duration,
+
+    /// First ban of a peer that lied; doubled each time
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "3600000", value_parser = milliseconds(SECOND_MS..=30 * DAY_MS))]
+    pub peer_ban_ms: Duration,
+
+    /// Longest ban; every ban ends
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "43200000", value_parser = milliseconds(SECOND_MS..=30 * DAY_MS))]
+    pub peer_ban_max_ms: Duration,
+
+    /// Time in which a peer's score loses half of its distance to 0
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "600000", value_parser = milliseconds(SECOND_MS..=30 * DAY_MS))]
+    pub peer_score_half_life_ms: Duration,
+}
+
+/// How the node writes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Store")]
+pub struct StoreArguments {
+    /// Most blocks of one durable commit
+    #[arg(long, env, value_name = "BLOCKS", default_value = "1000", value_parser = whole::<usize>("blocks", 1..=1_000))]
+    pub commit_blocks: usize,
+
+    /// Longest time a verified block waits for its commit
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "200", value_parser = milliseconds(1..=10 * SECOND_MS))]
+    pub commit_interval_ms: Duration,
+
+    /// Memory for cached parts of the store
+    #[arg(long, env, value_name = "BYTES", default_value = "33554432", value_parser = whole::<u64>("bytes", MEBIBYTE..=64 * GIBIBYTE))]
+    pub store_cache_bytes: u64,
+}
+
+/// What callers may ask of the node. Probes and metrics are not limited.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitArguments {
+    /// Largest body of a request
+    #[arg(long, env, value_name = "BYTES", default_value = "1048576", value_parser = whole::<usize>("bytes", 1_024..=GIBIBYTE))]
+    pub limit_body_bytes: usize,
+
+    /// Requests a second from one address
+    #[arg(long, env, value_name = "REQUESTS_PER_SECOND", default_value = "50", value_parser = rate)]
+    pub limit_rate_per_address: NonZeroU32,
+
+    /// Requests a second from one known peer
+    #[arg(long, env, value_name = "REQUESTS_PER_SECOND", default_value = "200", value_parser = rate)]
+    pub limit_rate_per_peer: NonZeroU32,
+
+    /// Requests answered at once; more get 503
+    #[arg(long, env, value_name = "REQUESTS", default_value = "256", value_parser = whole::<usize>("requests", 1..=65_536))]
+    pub limit_concurrent_requests: usize,
+
+    /// Time for one request; an export under way may go on while it makes progress
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "30000", value_parser = milliseconds(100..=HOUR_MS))]
+    pub limit_request_timeout_ms: Duration,
+
+    /// Honeycombs connected at once
+    #[arg(long, env, value_name = "CONNECTIONS", default_value = "64", value_parser = whole::<usize>("connections", 1..=65_536))]
+    pub limit_ingest_connections: usize,
+
+    /// Largest message of a honeycomb
+    #[arg(long, env, value_name = "BYTES", default_value = "4194304", value_parser = whole::<usize>("bytes", 1_024..=GIBIBYTE))]
+    pub limit_ingest_message_bytes: usize,
+}
+
+/// How the node logs and stops.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Process")]
+pub struct ProcessArguments {
+    /// Which log lines are written: a level, or a filter a module
+    #[arg(long, env, value_name = "FILTER", default_value = "info", value_parser = str::parse::<LogFilter>)]
+    pub log: LogFilter,
+
+    /// How log lines are written
+    #[arg(long, env, value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+
+    /// Time to finish the running commit and answers after SIGTERM or SIGINT
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "30000", value_parser = milliseconds(100..=HOUR_MS))]
+    pub shutdown_timeout_ms: Duration,
+}

@@ -1,0 +1,32 @@
+//! Configuration: flags and environment variables, checked into strict types before anything is opened.
+//!
+//! `arguments` names every setting, `values` says what each may be, `validate` checks them against each other,
+//! `settings` is what the rest of the agent sees. A wrong setting is one line on standard error and exit code
+//! [`EXIT_USAGE`]. The settings are listed in `docs/configuration.md`.
+
+mod arguments;
+mod reference;
+mod secret;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod usage;
+mod validate;
+mod values;
+
+pub use arguments::{
+    AccessArguments, LimitArguments, NetworkArguments, NodeArguments, ProcessArguments, RawConfig,
+    SourceArguments, StoreArguments, SyncArguments,
+};
+pub use reference::{command, markdown};
+pub use secret::{Secret, SecretError};
+pub use settings::{
+    AccessConfig, Config, History, LimitConfig, ListenerConfig, LoggingConfig, NetworkConfig, NodeConfig,
+    PeerPolicy, SourceConfig, Start, StoreConfig, SyncConfig,
+};
+pub use usage::{ConfigError, EXIT_USAGE, ShownValue, usage_line};
+pub use validate::{read_small_file, validate};
+pub use values::{
+    List, LogFilter, LogFormat, Maybe, NetworkName, Refused, Source, SourceName, TrustedCheckpoint,
+    Verification, Voter, VoterName,
+};

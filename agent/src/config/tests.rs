@@ -1,0 +1,428 @@
+use std::io;
+use std::path::Path;
+
+use clap::FromArgMatches as _;
+
+use super::*;
+
+const KEY: &str = "correct-horse-battery-staple";
+
+/// Parses flags alone: what the environment of the test run holds does not matter.
+fn parse(flags: &[&str]) -> Result<RawConfig, clap::Error> {
+    let command = command().mut_args(|argument| argument.env(None::<&'static str>));
+    RawConfig::from_arg_matches(&command.try_get_matches_from(flags)?)
+}
+
+fn no_files(_: &Path) -> io::Result<String> {
+    Err(io::Error::from(io::ErrorKind::NotFound))
+}
+
+fn config(flags: &[&str]) -> Config {
+    validate(parse(flags).unwrap(), &no_files).unwrap()
+}
+
+/// The line for flags that are wrong, by themselves or together.
+fn line(flags: &[&str]) -> String {
+    line_with(flags, &no_files)
+}
+
+fn line_with(flags: &[&str], read: &dyn Fn(&Path) -> io::Result<String>) -> String {
+    match parse(flags) {
+        Ok(raw) => validate(raw, read).unwrap_err().to_string(),
+        Err(error) => usage_line(&error, &command()),
+    }
+}
+
+#[test]
+fn every_setting_is_a_flag_and_a_variable_of_one_name() {
+    let command = command();
+    for argument in command.get_arguments() {
+        let flag = argument.get_long().unwrap();
+        let variable = argument.get_env().unwrap().to_str().unwrap();
+        assert_eq!(flag.replace('-', "_").to_uppercase(), variable);
+        assert!(argument.get_help_heading().is_some(), "{variable}");
+        assert!(argument.get_help().is_some(), "{variable}");
+        assert_eq!(argument.get_default_values().len(), 1, "{variable}");
+    }
+    assert!(command.get_arguments().count() > 60);
+}
+
+#[test]
+fn numbers_carry_their_unit_where_people_read_them() {
+    for argument in command().get_arguments() {
+        let name = argument.get_env().unwrap().to_str().unwrap();
+        let unit = argument.get_value_names().unwrap()[0].as_str();
+        // The two names that users know from before carry none; their value name and help do.
+        let expected = match unit {
+            "MILLISECONDS" if name != "SYNC_INTERVAL" => name.ends_with("_MS"),
+            "BYTES" => name.contains("_BYTES"),
+            "PERCENT" => name.ends_with("_PERCENT"),
+            _ => true,
+        };
+        assert!(expected, "{name} {unit}");
+    }
+}
+
+#[test]
+fn every_setting_refuses_a_bad_value_in_one_line_that_names_it() {
+    for argument in command().get_arguments() {
+        let variable = argument.get_env().unwrap().to_str().unwrap();
+        let line = line(&[&format!("--{}=\u{1}", argument.get_long().unwrap())]);
+        assert!(line.starts_with(variable), "{line}");
+        assert!(line.contains("allowed: "), "{line}");
+        assert!(!line.contains('\n') && !line.contains('\u{1}'), "{line}");
+        let separator = if argument.is_hide_env_values_set() {
+            ": "
+        } else {
+            "="
+        };
+        assert!(line[variable.len()..].starts_with(separator), "{line}");
+    }
+}
+
+#[test]
+fn the_defaults_are_a_valid_configuration() {
+    let config = config(&[]);
+    assert!(config.sync.enabled);
+    assert_eq!(config.sync.interval.as_millis(), 30_000);
+    assert_eq!(config.network.name.as_str(), "spkcc");
+    assert_eq!(
+        config.network.schedule,
+        honeygraph_chain::network::CheckpointSchedule::default()
+    );
+    assert_eq!(config.network.start, Start::Join);
+    assert_eq!(config.network.max_reorg_depth, 1_000);
+    assert_eq!(config.node.history, History::All);
+    assert_eq!(config.network.voters.len(), 1);
+    assert_eq!(
+        config.network.voters[0].name,
+        VoterName::Source(SourceName::loopback())
+    );
+    assert!(config.access.api_keys.is_empty());
+}
+
+#[test]
+fn empty_means_unset_where_unset_is_possible() {
+    for argument in command()
+        .get_arguments()
+        .filter(|argument| argument.is_hide_default_value_set())
+    {
+        parse(&[&format!("--{}=", argument.get_long().unwrap())]).unwrap();
+    }
+    assert_eq!(
+        line(&["--sync-interval="]),
+        "SYNC_INTERVAL=: not allowed; allowed: 100 to 86400000 milliseconds"
+    );
+}
+
+#[test]
+fn values_out_of_range_or_of_the_wrong_kind_are_named() {
+    for (flag, expected) in [
+        ("--sync-interval=soon", "SYNC_INTERVAL=soon: "),
+        ("--sync-interval=-1", "SYNC_INTERVAL=-1: "),
+        ("--max-reorg-depth=0", "MAX_REORG_DEPTH=0: "),
+        (
+            "--max-reorg-depth=99999999999999999999",
+            "MAX_REORG_DEPTH=99999999999999999999: ",
+        ),
+        ("--honeycomb-sources=a", "HONEYCOMB_SOURCES: "),
+        ("--sync-hedge-percent=101", "SYNC_HEDGE_PERCENT=101: "),
+        ("--public-listen=localhost", "PUBLIC_LISTEN=localhost: "),
+        (
+            "--peers=http://a.example,ftp://b.example",
+            "PEERS=http://a.example,ftp://b.example: ",
+        ),
+        ("--peers=http://user:pw@a.example", "PEERS="),
+        ("--advertise-url=a.example", "ADVERTISE_URL=a.example: "),
+        (
+            "--verification=maybe",
+            "VERIFICATION=maybe: not allowed; allowed: strict, quorum",
+        ),
+        ("--log=verbose=loud", "LOG=verbose=loud: "),
+        ("--network=spk cc", "NETWORK=spk cc: "),
+        ("--genesis-id=Qm", "GENESIS_ID=Qm: "),
+        ("--trusted-checkpoint=101", "TRUSTED_CHECKPOINT=101: "),
+        ("--voters=a=0", "VOTERS=a=0: "),
+        ("--sync-enabled=perhaps", "SYNC_ENABLED=perhaps: "),
+    ] {
+        let line = line(&[flag]);
+        assert!(line.starts_with(expected), "{line}");
+    }
+    assert!(line(&["--peers=http://a.example,b"]).ends_with("(entry 2 is not)"));
+}
+
+#[test]
+fn a_long_value_is_cut_and_control_characters_are_escaped() {
+    let line = line(&[&format!("--network=a\n{}", "x".repeat(1_000))]);
+    assert!(
+        line.len() < 300 && line.contains("a\\nxxx") && line.contains("..."),
+        "{line}"
+    );
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_named() {
+    for contradiction in [
+        (
+            "--checkpoint-delta-offset=100",
+            "CHECKPOINT_DELTA_OFFSET=100",
+            "CHECKPOINT_DELTA_INTERVAL",
+        ),
+        (
+            "--checkpoint-state-offset=28800",
+            "CHECKPOINT_STATE_OFFSET=28800",
+            "CHECKPOINT_STATE_INTERVAL",
+        ),
+        (
+            "--checkpoint-delta-interval=7000",
+            "CHECKPOINT_STATE_INTERVAL=28800",
+            "CHECKPOINT_DELTA_INTERVAL",
+        ),
+        (
+            "--checkpoint-delta-offset=2",
+            "CHECKPOINT_STATE_OFFSET=18601",
+            "CHECKPOINT_DELTA_OFFSET",
+        ),
+        (
+            "--trusted-checkpoint=150:QmbFMke1KXqnYyBBWxB74N4c5SBnJMVAiMNRcGu6x1AwQH",
+            "TRUSTED_CHECKPOINT=150:Qm",
+            "CHECKPOINT_DELTA_INTERVAL",
+        ),
+        (
+            "--init-chain --trusted-checkpoint=150:QmbFMke1KXqnYyBBWxB74N4c5SBnJMVAiMNRcGu6x1AwQH",
+            "TRUSTED_CHECKPOINT",
+            "INIT_CHAIN",
+        ),
+        ("--init-chain", "INIT_CHAIN=true", "GENESIS_FILE"),
+        ("--history-blocks=500", "MAX_REORG_DEPTH=1000", "HISTORY_BLOCKS"),
+        (
+            "--history-blocks=50 --max-reorg-depth=10",
+            "CHECKPOINT_DELTA_INTERVAL=100",
+            "HISTORY_BLOCKS",
+        ),
+        (
+            "--metrics-listen=127.0.0.1:3030",
+            "METRICS_LISTEN=127.0.0.1:3030",
+            "PUBLIC_LISTEN",
+        ),
+        (
+            "--admin-listen=0.0.0.0:3031",
+            "ADMIN_LISTEN=0.0.0.0:3031",
+            "ADMIN_TOKEN_FILE",
+        ),
+        ("--voters=hive-a", "VOTERS=hive-a", "HONEYCOMB_SOURCES"),
+        ("--honeycomb-sources=a=KEY,a=KEY", "HONEYCOMB_SOURCES=a", "twice"),
+        ("--honeycomb-sources=a=KEY --voters=a,a=2", "VOTERS=a", "once"),
+    ] {
+        assert_names_both(contradiction);
+    }
+}
+
+#[test]
+fn sync_settings_that_contradict_each_other_are_named() {
+    for contradiction in [
+        (
+            "--sync-range-blocks-min=300",
+            "SYNC_RANGE_BLOCKS_MIN=300",
+            "SYNC_RANGE_BLOCKS",
+        ),
+        (
+            "--sync-range-blocks-max=200",
+            "SYNC_RANGE_BLOCKS=256",
+            "SYNC_RANGE_BLOCKS_MAX",
+        ),
+        (
+            "--sync-buffer-blocks=511",
+            "SYNC_RANGE_BLOCKS_MAX=512",
+            "SYNC_BUFFER_BLOCKS",
+        ),
+        (
+            "--sync-in-flight-per-peer=9",
+            "SYNC_IN_FLIGHT_PER_PEER=9",
+            "SYNC_IN_FLIGHT_PER_PEER_MAX",
+        ),
+        (
+            "--sync-in-flight-max=7",
+            "SYNC_IN_FLIGHT_PER_PEER_MAX=8",
+            "SYNC_IN_FLIGHT_MAX",
+        ),
+        (
+            "--sync-timeout-max-ms=1999",
+            "SYNC_TIMEOUT_MIN_MS=2000",
+            "SYNC_TIMEOUT_MAX_MS",
+        ),
+        (
+            "--sync-backoff-max-ms=499",
+            "SYNC_BACKOFF_MS=500",
+            "SYNC_BACKOFF_MAX_MS",
+        ),
+        (
+            "--peer-ban-max-ms=3599999",
+            "PEER_BAN_MS=3600000",
+            "PEER_BAN_MAX_MS",
+        ),
+    ] {
+        assert_names_both(contradiction);
+    }
+}
+
+/// The line for some flags starts with one setting and its value, and names what it contradicts.
+fn assert_names_both((flags, setting, other): (&str, &str, &str)) {
+    let flags = flags.replace("KEY", KEY);
+    let line = line(&flags.split(' ').collect::<Vec<_>>());
+    assert!(
+        line.starts_with(setting) && line.contains(other),
+        "{flags}: {line}"
+    );
+    assert!(!line.contains('\n'), "{line}");
+}
+
+#[test]
+fn listeners_on_any_free_port_do_not_overlap() {
+    config(&[
+        "--public-listen=127.0.0.1:0",
+        "--ingest-listen=127.0.0.1:0",
+        "--metrics-listen=127.0.0.1:0",
+    ]);
+    config(&["--public-listen=127.0.0.1:80", "--ingest-listen=127.0.0.2:80"]);
+}
+
+#[test]
+fn everyone_configured_votes_unless_voters_are_named() {
+    let sources = [
+        &format!("--honeycomb-sources=a={KEY},b={KEY}"),
+        "--peers=http://p.example:3030,http://p.example:3030/",
+    ];
+    let voters = |more: &[&str]| {
+        let voters = config(&[&sources[..], more].concat()).network.voters;
+        voters
+            .iter()
+            .map(|voter| (voter.name.to_string(), voter.weight.get()))
+            .collect::<Vec<_>>()
+    };
+    let peer = "http://p.example:3030/".to_owned();
+    assert_eq!(
+        voters(&[]),
+        [("a".to_owned(), 1), ("b".to_owned(), 1), (peer.clone(), 1)]
+    );
+    assert_eq!(
+        voters(&["--voters=http://p.example:3030=3, a, loopback=2"]),
+        [(peer, 3), ("a".to_owned(), 1), ("loopback".to_owned(), 2)]
+    );
+}
+
+#[test]
+fn switches_need_no_value() {
+    let config = config(&["--init-chain", "--genesis-file=g.json", "--sync-enabled=off"]);
+    assert_eq!(
+        config.network.start,
+        Start::NewChain {
+            genesis_file: "g.json".into()
+        }
+    );
+    assert!(!config.sync.enabled);
+}
+
+#[test]
+fn files_add_to_flags_and_skip_comments() {
+    let read = |path: &Path| -> io::Result<String> {
+        Ok(match path.to_str().unwrap() {
+            "keys" => format!("# ours\n{KEY}-1\n\n  {KEY}-2\r\n"),
+            "sources" => format!("b={KEY}\n"),
+            _ => format!("{KEY}\n"),
+        })
+    };
+    let flags = [
+        "--api-keys-file=keys",
+        &format!("--api-key={KEY}"),
+        &format!("--honeycomb-sources=a={KEY}"),
+        "--honeycomb-sources-file=sources",
+        "--admin-token-file=token",
+        "--admin-listen=0.0.0.0:3031",
+    ];
+    let config = validate(parse(&flags).unwrap(), &read).unwrap();
+    assert_eq!(config.access.api_keys.len(), 3);
+    assert!(config.access.api_keys[2].matches(format!("{KEY}-2").as_bytes()));
+    assert!(config.access.admin_token.unwrap().matches(KEY.as_bytes()));
+    assert_eq!(config.sources.honeycombs.len(), 2);
+    assert!(config.sources.honeycombs[1].token.matches(KEY.as_bytes()));
+}
+
+#[test]
+fn files_that_do_not_serve_are_named_without_their_content() {
+    assert!(line(&["--api-keys-file=gone"]).starts_with("API_KEYS_FILE=gone: the file cannot be read: "));
+    let weak = |_: &Path| Ok(format!("{KEY}\nhunter2\n"));
+    let line = line_with(&["--api-keys-file=keys"], &weak);
+    assert!(
+        line.starts_with("API_KEYS_FILE=keys: line 2 ") && !line.contains("hunter2"),
+        "{line}"
+    );
+    let empty = |_: &Path| Ok("# none\n".to_owned());
+    for variable in ["API_KEYS_FILE", "ADMIN_TOKEN_FILE"] {
+        let flag = format!("--{}=file", variable.replace('_', "-").to_lowercase());
+        assert!(line_with(&[&flag], &empty).starts_with(variable));
+    }
+    let one = |_: &Path| Ok(KEY.to_owned());
+    let two = line_with(
+        &["--admin-token-file=file", &format!("--admin-token={KEY}")],
+        &one,
+    );
+    assert!(
+        two.starts_with("ADMIN_TOKEN_FILE=file: ") && !two.contains(KEY),
+        "{two}"
+    );
+}
+
+#[test]
+fn a_file_beyond_its_cap_is_refused() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "x".repeat(1 << 20)).unwrap();
+    assert_eq!(read_small_file(file.path()).unwrap().len(), 1 << 20);
+    std::fs::write(file.path(), "x".repeat((1 << 20) + 1)).unwrap();
+    assert!(read_small_file(file.path()).is_err());
+}
+
+#[test]
+fn no_secret_is_ever_shown() {
+    let flags = [
+        format!("--api-key={KEY}"),
+        format!("--admin-token={KEY}"),
+        format!("--honeycomb-sources=a={KEY}"),
+    ];
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    assert!(!format!("{:?}", parse(&flags).unwrap()).contains(KEY));
+    assert!(!format!("{:?}", config(&flags)).contains(KEY));
+    for flag in [
+        "--api-key=hunter2",
+        "--admin-token=hunter2",
+        "--honeycomb-sources=a=hunter2",
+    ] {
+        let line = line(&[flag]);
+        assert!(!line.contains("hunter2") && line.contains("16 to 512"), "{line}");
+    }
+}
+
+#[test]
+fn wrong_use_of_flags_is_one_line() {
+    assert_eq!(
+        line(&["--sync-intervall=1"]),
+        "unexpected argument '--sync-intervall' found; see --help"
+    );
+    let twice = line(&["--sync-interval=1000", "--sync-interval=1000"]);
+    assert_eq!(twice, "SYNC_INTERVAL: given twice");
+    assert_eq!(line(&["--sync-interval"]), "SYNC_INTERVAL=: a value is missing");
+}
+
+#[test]
+fn the_documentation_lists_the_settings() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+    let page = markdown();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &page).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        committed == page,
+        "docs/configuration.md differs from the settings; run `UPDATE_DOCS=1 cargo test -p honeygraph-agent config`"
+    );
+}

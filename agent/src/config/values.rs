@@ -1,0 +1,426 @@
+//! What the text of one setting may be, and the strict type it becomes.
+//!
+//! Every parser refuses with a [`Refused`] that says what is allowed instead. `docs/configuration.md` takes
+//! its "allowed" column from the same text.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use honeygraph_chain::peer::PeerId;
+use honeygraph_chain::{BlockNumber, ContentId};
+use url::Url;
+
+use super::secret::Secret;
+
+/// Longest list in one setting.
+const MAX_LIST_ENTRIES: usize = 1_000;
+
+/// A setting that may be left out or empty. An alias, because clap gives `Option` a meaning of its own.
+pub type Maybe<T> = Option<T>;
+
+/// A comma-separated setting. An alias, because clap gives `Vec` a meaning of its own.
+pub type List<T> = Vec<T>;
+
+/// Text that a setting does not take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// What it takes.
+    pub allowed: String,
+    /// Which part of the text is wrong, where it has parts.
+    pub part: Option<String>,
+}
+
+impl Refused {
+    fn new(allowed: impl Into<String>) -> Self {
+        Self {
+            allowed: allowed.into(),
+            part: None,
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.allowed)?;
+        match &self.part {
+            Some(part) => write!(formatter, " ({part} is not)"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// The name of a network: the prefix of its honeycomb deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct NetworkName(String);
+
+impl NetworkName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for NetworkName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl FromStr for NetworkName {
+    type Err = Refused;
+
+    fn from_str(text: &str) -> Result<Self, Refused> {
+        let valid = (1..=32).contains(&text.len())
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        if valid {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Refused::new(
+                "1 to 32 of a-z, A-Z, 0-9, `-` and `_`, such as spkcc or dlux",
+            ))
+        }
+    }
+}
+
+/// The name of a honeycomb source.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceName(String);
+
+impl SourceName {
+    const ALLOWED: &str = "a name of 1 to 64 of a-z, A-Z, 0-9, `.`, `_` and `-`";
+
+    /// All honeycombs on this machine that come without a token: one operator, whatever their number.
+    pub fn loopback() -> Self {
+        Self("loopback".to_owned())
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SourceName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl FromStr for SourceName {
+    type Err = Refused;
+
+    fn from_str(text: &str) -> Result<Self, Refused> {
+        let valid = (1..=64).contains(&text.len())
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+        if valid {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Refused::new(Self::ALLOWED))
+        }
+    }
+}
+
+/// A honeycomb on another machine that may push blocks to us. One on this machine needs no token and is
+/// [`SourceName::loopback`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// What we call it.
+    pub name: SourceName,
+    /// What it proves itself with.
+    pub token: Secret,
+}
+
+impl FromStr for Source {
+    type Err = Refused;
+
+    fn from_str(text: &str) -> Result<Self, Refused> {
+        let parsed = text.split_once('=').and_then(|(name, token)| {
+            Some(Self {
+                name: name.parse().ok()?,
+                token: token.parse().ok()?,
+            })
+        });
+        match parsed {
+            Some(source) if source.name != SourceName::loopback() => Ok(source),
+            _ => Err(Refused::new(format!(
+                "`name=token`: {}, not `loopback`; a token of {}",
+                SourceName::ALLOWED,
+                Secret::ALLOWED
+            ))),
+        }
+    }
+}
+
+/// Who a voter is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum VoterName {
+    /// A honeycomb source of `HONEYCOMB_SOURCES`, or `loopback`.
+    Source(SourceName),
+    /// A peer of `PEERS`.
+    Peer(Url),
+}
+
+impl fmt::Display for VoterName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source(name) => name.fmt(formatter),
+            Self::Peer(url) => url.fmt(formatter),
+        }
+    }
+}
+
+/// An operator whose anchors count (`docs/protocol.md`, section 7).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Voter {
+    /// Who it is.
+    pub name: VoterName,
+    /// How much its vote counts.
+    pub weight: NonZeroU32,
+}
+
+impl Voter {
+    /// Heaviest vote.
+    const MAX_WEIGHT: u32 = 1_000_000;
+}
+
+impl FromStr for Voter {
+    type Err = Refused;
+
+    fn from_str(text: &str) -> Result<Self, Refused> {
+        let refused = || {
+            Refused::new(format!(
+                "a name of HONEYCOMB_SOURCES, `loopback` or an address of PEERS, with `=weight` behind it where \
+                 the weight is not 1 (at most {})",
+                Self::MAX_WEIGHT
+            ))
+        };
+        let (name, weight) = match text.rsplit_once('=') {
+            Some((name, weight)) => (name, weight.parse().map_err(|_| refused())?),
+            None => (text, NonZeroU32::MIN),
+        };
+        let name = if name.contains("://") {
+            VoterName::Peer(http_url(name).map_err(|_| refused())?)
+        } else {
+            VoterName::Source(name.parse().map_err(|_| refused())?)
+        };
+        if weight.get() > Self::MAX_WEIGHT {
+            return Err(refused());
+        }
+        Ok(Self { name, weight })
+    }
+}
+
+/// A checkpoint that the person who runs the node vouches for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrustedCheckpoint {
+    /// The block it covers the state of.
+    pub block: BlockNumber,
+    /// Content id of its document.
+    pub content_id: ContentId,
+}
+
+impl FromStr for TrustedCheckpoint {
+    type Err = Refused;
+
+    fn from_str(text: &str) -> Result<Self, Refused> {
+        text.split_once(':')
+            .and_then(|(block, content_id)| {
+                Some(Self {
+                    block: block.parse().ok()?,
+                    content_id: content_id.parse().ok()?,
+                })
+            })
+            .ok_or_else(|| Refused::new("`block:contentId`, such as 28559201:Qm..."))
+    }
+}
+
+impl fmt::Display for TrustedCheckpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.block, self.content_id)
+    }
+}
+
+/// How blocks of older peers, whose hashes no one can recompute, are treated (`docs/protocol.md`, section 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Verification {
+    /// Taken only where a verified checkpoint covers them.
+    Strict,
+    /// Taken on a quorum and marked unverified.
+    Quorum,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A filter for log lines, in the syntax of `tracing`, that was checked to parse.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogFilter(String);
+
+impl LogFilter {
+    /// The filter as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for LogFilter {
+    type Err = Refused;
+
+    fn from_str(text: &str) -> Result<Self, Refused> {
+        let valid = (1..=1_024).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_graphic())
+            && tracing_subscriber::EnvFilter::try_new(text).is_ok();
+        if valid {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Refused::new(
+                "off, error, warn, info, debug or trace, or a filter such as info,honeygraph_agent::sync=debug",
+            ))
+        }
+    }
+}
+
+/// A whole number of a unit.
+pub(super) fn whole<T: TryFrom<u64>>(
+    unit: &'static str,
+    range: RangeInclusive<u64>,
+) -> impl Fn(&str) -> Result<T, Refused> + Clone + Send + Sync + 'static {
+    move |text| {
+        text.parse()
+            .ok()
+            .filter(|number| range.contains(number))
+            .and_then(|number| T::try_from(number).ok())
+            .ok_or_else(|| Refused::new(format!("{} to {} {unit}", range.start(), range.end())))
+    }
+}
+
+/// A whole number of a unit, counted a second.
+pub(super) fn rate(text: &str) -> Result<NonZeroU32, Refused> {
+    whole("requests a second", 1..=1_000_000)(text)
+        .and_then(|number: u32| NonZeroU32::new(number).ok_or_else(|| Refused::new("1 or more")))
+}
+
+/// A time in milliseconds.
+pub(super) fn milliseconds(
+    range: RangeInclusive<u64>,
+) -> impl Fn(&str) -> Result<Duration, Refused> + Clone + Send + Sync + 'static {
+    let number = whole("milliseconds", range);
+    move |text| number(text).map(Duration::from_millis)
+}
+
+/// On or off.
+pub(super) fn switch(text: &str) -> Result<bool, Refused> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err(Refused::new("true or false")),
+    }
+}
+
+/// The address of a service.
+pub(super) fn http_url(text: &str) -> Result<Url, Refused> {
+    Url::parse(text)
+        .ok()
+        .filter(|url| {
+            matches!(url.scheme(), "http" | "https")
+                && url.has_host()
+                && url.username().is_empty()
+                && url.password().is_none()
+                && url.query().is_none()
+                && url.fragment().is_none()
+        })
+        .ok_or_else(|| Refused::new("an http:// or https:// address without credentials, query and fragment"))
+}
+
+/// An address to listen on.
+pub(super) fn listener(text: &str) -> Result<SocketAddr, Refused> {
+    text.parse()
+        .map_err(|_| Refused::new("an IP address and a port, such as 0.0.0.0:3030 or [::]:3030"))
+}
+
+/// A file or folder.
+pub(super) fn path(text: &str) -> Result<PathBuf, Refused> {
+    if text.is_empty() || text.chars().any(char::is_control) {
+        Err(Refused::new("a path"))
+    } else {
+        Ok(PathBuf::from(text))
+    }
+}
+
+/// A key or token.
+pub(super) fn secret(text: &str) -> Result<Secret, Refused> {
+    text.parse().map_err(|_| Refused::new(Secret::ALLOWED))
+}
+
+/// A content id.
+pub(super) fn content_id(text: &str) -> Result<ContentId, Refused> {
+    text.parse()
+        .map_err(|_| Refused::new("a content id (Qm..., 46 characters)"))
+}
+
+/// The name of a peer.
+pub(super) fn peer_id(text: &str) -> Result<PeerId, Refused> {
+    text.parse()
+        .map_err(|_| Refused::new("1 to 128 visible ASCII characters"))
+}
+
+/// A value that may be left empty.
+pub(super) fn maybe<T>(
+    parse: impl Fn(&str) -> Result<T, Refused> + Clone + Send + Sync + 'static,
+) -> impl Fn(&str) -> Result<Maybe<T>, Refused> + Clone + Send + Sync + 'static {
+    move |text| {
+        if text.is_empty() {
+            Ok(None)
+        } else {
+            parse(text).map(Some)
+        }
+    }
+}
+
+/// Values between commas; spaces around them and empty ones do not matter.
+pub(super) fn list<T>(
+    parse: impl Fn(&str) -> Result<T, Refused> + Clone + Send + Sync + 'static,
+) -> impl Fn(&str) -> Result<List<T>, Refused> + Clone + Send + Sync + 'static {
+    move |text| {
+        entries(text.split(','), &parse).map_err(|(at, refused)| Refused {
+            allowed: format!("a comma-separated list, each {}", refused.allowed),
+            part: Some(format!("entry {at}")),
+        })
+    }
+}
+
+/// Parses entries; of a bad one, its place counted from 1.
+pub(super) fn entries<'text, T>(
+    texts: impl Iterator<Item = &'text str>,
+    parse: impl Fn(&str) -> Result<T, Refused>,
+) -> Result<Vec<T>, (usize, Refused)> {
+    let mut values = Vec::new();
+    for (at, text) in texts.map(str::trim).enumerate() {
+        if text.is_empty() {
+            continue;
+        }
+        if values.len() == MAX_LIST_ENTRIES {
+            let many = Refused::new(format!("one of at most {MAX_LIST_ENTRIES}"));
+            return Err((at + 1, many));
+        }
+        values.push(parse(text).map_err(|refused| (at + 1, refused))?);
+    }
+    Ok(values)
+}
