@@ -4,6 +4,7 @@
 pub mod batch;
 pub mod capped;
 pub mod network_name;
+pub mod shapes;
 pub mod unix_millis;
 
 pub use network_name::NetworkName;
