@@ -73,13 +73,11 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Capped<T, 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
                 let mut items = Vec::new();
                 while items.len() < MAX {
-                    match list.next_element()? {
-                        Some(item) => items.push(item),
-                        None => {
-                            let sent = items.len();
-                            return Ok(Capped { items, sent });
-                        }
-                    }
+                    let Some(item) = list.next_element()? else {
+                        let sent = items.len();
+                        return Ok(Capped { items, sent });
+                    };
+                    items.push(item);
                 }
                 let mut sent = items.len();
                 while list.next_element::<IgnoredAny>()?.is_some() {

@@ -4,7 +4,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use crc32fast::Hasher;
 use honeygraph_chain::{BlockNumber, BlockRange};
 use tokio_util::codec::Decoder;
-use tokio_util::codec::length_delimited::{LengthDelimitedCodec, LengthDelimitedCodecError};
+use tokio_util::codec::length_delimited::LengthDelimitedCodec;
 
 use super::{
     BATCH_CUT_BYTES, BLOCK_FRAME_OVERHEAD, KIND_BLOCK, KIND_END, KIND_START, MAX_BATCH_BLOCKS,
@@ -114,16 +114,10 @@ impl BatchDecoder {
 
     fn next_frame(&mut self) -> Result<Option<BytesMut>, WireError> {
         let limit = self.codec.max_frame_length();
-        self.codec.decode(&mut self.buffer).map_err(|error| {
-            let too_long = error
-                .get_ref()
-                .is_some_and(|inner| inner.is::<LengthDelimitedCodecError>());
-            if too_long {
-                WireError::FrameTooLarge { limit }
-            } else {
-                WireError::Malformed("its length")
-            }
-        })
+        // A length of 4 bytes without adjustment can only be too large.
+        self.codec
+            .decode(&mut self.buffer)
+            .map_err(|_| WireError::FrameTooLarge { limit })
     }
 
     fn frame(&mut self, mut payload: Bytes, blocks: &mut Vec<WireBlock>) -> Result<(), WireError> {

@@ -12,7 +12,8 @@ fn number(number: u64) -> BlockNumber {
 }
 
 /// Reads a shape and checks that it is written the same way.
-fn same<T: DeserializeOwned + Serialize>(value: Value) -> T {
+fn same<T: DeserializeOwned + Serialize>(value: impl Into<Value>) -> T {
+    let value = value.into();
     let read: T = serde_json::from_value(value.clone()).unwrap();
     assert_eq!(serde_json::to_value(&read).unwrap(), value);
     read
