@@ -1,6 +1,6 @@
 //! Points in time, as the JavaScript honeygraph writes them.
 
-use serde::de::{Error, Visitor};
+use serde::de::{Error, IgnoredAny, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
@@ -62,9 +62,23 @@ impl<'de> Deserialize<'de> for UnixMillis {
     }
 }
 
-/// Writes an optional time as RFC 3339 text, for `#[serde(with = ...)]`.
+/// Reads an optional time that a peer may as well have left out: what is no time counts as none.
+pub fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<UnixMillis>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum MaybeTime {
+        Time(UnixMillis),
+        Other(IgnoredAny),
+    }
+    Ok(match MaybeTime::deserialize(deserializer)? {
+        MaybeTime::Time(time) => Some(time),
+        MaybeTime::Other(_) => None,
+    })
+}
+
+/// Writes an optional time as RFC 3339 text and reads it leniently, for `#[serde(with = ...)]`.
 pub mod rfc3339 {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde::{Deserializer, Serialize, Serializer};
 
     use super::UnixMillis;
 
@@ -74,9 +88,9 @@ pub mod rfc3339 {
         time.and_then(UnixMillis::to_rfc3339).serialize(serializer)
     }
 
-    /// Reads text, a number, or null.
+    /// Reads text or a number; anything else is none.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<UnixMillis>, D::Error> {
-        Option::deserialize(deserializer)
+        super::lenient(deserializer)
     }
 }
 

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Gap, MAX_LISTED_PEERS, main_fork, null_as_default};
-use crate::wire::UnixMillis;
 use crate::wire::capped::Capped;
+use crate::wire::{UnixMillis, unix_millis};
 
 /// Answer of `GET /health`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -80,13 +80,13 @@ pub struct PeerStatus {
     #[serde(default, deserialize_with = "null_as_default")]
     pub url: String,
     /// Whether it answers.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub is_alive: bool,
     /// Share of good answers of late, 0 to 1.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub reliability: f64,
     /// Its last answer, in Unix milliseconds.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unix_millis::lenient")]
     #[schema(value_type = Option<u64>)]
     pub last_seen: Option<UnixMillis>,
 }

@@ -97,6 +97,18 @@ fn older_and_newer_nodes_are_read_leniently() {
     let block: FullBlock =
         serde_json::from_value(json!({"uid": "0x1", "blockNum": 5, "blockHash": "h"})).unwrap();
     assert_eq!(block.operations.as_slice(), []);
+    for no_time in [
+        json!("0001-01-01T00:00:00Z"),
+        json!("soon"),
+        json!({"a": 1}),
+        json!(-1),
+    ] {
+        let block: FullBlock = serde_json::from_value(json!({"blockNum": 5, "timestamp": no_time})).unwrap();
+        assert_eq!(block.timestamp, None);
+        let peer: PeerStatus =
+            serde_json::from_value(json!({"id": "a", "reliability": null, "lastSeen": no_time})).unwrap();
+        assert_eq!(peer.last_seen, None);
+    }
 }
 
 #[test]

@@ -257,6 +257,23 @@ async fn answers_without_end_are_stopped_at_the_limit() {
 }
 
 #[tokio::test]
+async fn compressed_bytes_are_counted_though_they_hold_nothing() {
+    let mut skippable = b"\x50\x2a\x4d\x18".to_vec();
+    skippable.extend_from_slice(&(64_u32 << 10).to_le_bytes());
+    skippable.resize(8 + (64 << 10), 0);
+    let frame = Bytes::from(skippable);
+    let answer = move || async move {
+        let frames = stream::repeat_with(move || Ok::<_, Infallible>(frame.clone()));
+        (
+            [(header::CONTENT_ENCODING, "zstd")],
+            AxumBody::from_stream(frames),
+        )
+    };
+    let peer = serve(Router::new().route(STATUS, get(answer))).await;
+    assert_eq!(peer_fault(client(&peer).status(&peer).await), PeerFault::TooLarge);
+}
+
+#[tokio::test]
 async fn a_peer_that_never_answers_times_out() {
     let mute = serve_raw(|mut stream| async move {
         let mut buffer = [0; 1_024];
