@@ -1,1 +1,9 @@
-//! To come.
+//! Other nodes: which addresses we may dial, and how we ask them.
+
+pub mod address_guard;
+pub mod client;
+pub mod fault;
+pub mod url;
+
+pub use fault::FetchError;
+pub use url::PeerUrl;
