@@ -10,7 +10,7 @@ use super::PeerFault;
 const BOUND: f64 = 100.0;
 
 /// Time in which a score loses half of its distance to 0.
-const HALF_LIFE: Duration = Duration::from_secs(600);
+const HALF_LIFE: Duration = Duration::from_mins(10);
 
 /// Points for a valid answer.
 const SUCCESS: f64 = 1.0;
@@ -26,13 +26,13 @@ const PROBATION_BAN_AT: f64 = -10.0;
 const AWAY_FLOOR: f64 = -40.0;
 
 /// First ban; each later one is twice as long.
-const FIRST_BAN: Duration = Duration::from_secs(3_600);
+const FIRST_BAN: Duration = Duration::from_hours(1);
 
 /// Longest ban.
-const LONGEST_BAN: Duration = Duration::from_secs(12 * 3_600);
+const LONGEST_BAN: Duration = Duration::from_hours(12);
 
 /// A peer that was not banned for so long after its last ban starts again at the first.
-const BANS_FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3_600);
+const BANS_FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
 
 /// Valid answers that end a probation.
 const PROBATION_SUCCESSES: u32 = 4;
@@ -276,7 +276,7 @@ mod tests {
 
     use super::*;
 
-    const NOW: Duration = Duration::from_secs(1_800_000_000);
+    const NOW: Duration = Duration::from_hours(500_000);
 
     fn hours(hours: u64) -> Duration {
         Duration::from_secs(hours * 3_600)
@@ -284,7 +284,7 @@ mod tests {
 
     fn banned_for(score: &PeerScore, now: Duration) -> Option<Duration> {
         match score.standing(now) {
-            Standing::Banned { until } => Some(until - now),
+            Standing::Banned { until } => Some(until.saturating_sub(now)),
             _ => None,
         }
     }
@@ -364,7 +364,7 @@ mod tests {
     fn a_ban_ends_though_the_clock_jumps_back() {
         let mut score = PeerScore::new();
         score.record_fault(PeerFault::WrongHash, NOW);
-        let back = NOW - hours(24 * 365);
+        let back = NOW.saturating_sub(hours(24 * 365));
         assert_eq!(score.standing(back), Standing::Probation);
         score.observe(back);
         assert_eq!(score.standing(back + hours(1)), Standing::Probation);

@@ -54,7 +54,7 @@ impl AdaptiveTimeout {
         let sample = (elapsed / round_trips.max(1)).min(LONGEST);
         self.round_trip = Some(match self.round_trip {
             None => sample,
-            Some(smoothed) => smoothed - smoothed / SMOOTHING + sample / SMOOTHING,
+            Some(smoothed) => (smoothed * (SMOOTHING - 1) + sample) / SMOOTHING,
         });
     }
 
