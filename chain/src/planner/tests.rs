@@ -99,6 +99,10 @@ fn check(planner: &Planner) -> Result<(), String> {
         }
     }
     let status = planner.status();
+    let waits = |(_, stage)| matches!(stage, RangeStage::Missing | RangeStage::Quarantined);
+    if status.tracked_ranges > settings.tracked_ranges_max && planner.tracked_ranges().any(waits) {
+        return Err(format!("{} ranges are tracked", status.tracked_ranges));
+    }
     let blocks = status.in_flight_blocks + status.buffered_blocks + status.verified_blocks;
     let bytes = status.held_bytes + status.awaited_bytes_max;
     // The fronts of both regions, each with a hedge, may exceed the limits.

@@ -185,6 +185,12 @@ fn a_stalling_peer_delays_the_front_by_two_hedges_at_most() {
             "seed {seed}: {:?}",
             world.longest_stand
         );
+        let asked: u64 = fetches(&world.trace)
+            .iter()
+            .filter(|order| order.peer != peer(1))
+            .map(|order| order.range.len())
+            .sum();
+        assert!(asked <= 105_000, "seed {seed}: {asked} blocks were asked for");
         // Without one the same world needs about 3 s.
         assert!(
             world.now.saturating_sub(START) < Duration::from_secs(8),
