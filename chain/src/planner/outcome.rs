@@ -209,7 +209,7 @@ impl Planner {
                 && let Some(peer) = self.peers.get_mut(&slow.peer)
             {
                 let age = now.steady.saturating_sub(slow.sent);
-                peer.on_overtaken(age, now, &self.settings, &mut self.random);
+                peer.on_overtaken(slow.range.len(), age, now, &self.settings, &mut self.random);
             }
         }
     }

@@ -139,12 +139,15 @@ impl Peer {
     /// it would be given one range after the other to hold up.
     pub(super) fn on_overtaken(
         &mut self,
+        blocks: u64,
         age: Duration,
         now: Now,
         settings: &PlannerSettings,
         random: &mut ChaCha8Rng,
     ) {
-        self.timeout.on_answer(1, age.max(self.timeout.round_trip()));
+        let round_trips = self.round_trips(blocks);
+        let known = self.timeout.round_trip().saturating_mul(round_trips);
+        self.timeout.on_answer(round_trips, age.max(known));
         self.successes = 0;
         self.window = (self.window / 2).max(1);
         self.rest(now, settings, random);
