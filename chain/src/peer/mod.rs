@@ -1,8 +1,14 @@
 //! What a node thinks of its peers: identity, faults, score, circuit breaker.
 
+mod circuit;
 mod fault;
+mod score;
+mod timeout;
 
+pub use circuit::{CircuitBreaker, CircuitState};
 pub use fault::{LocalFault, PeerFault};
+pub use score::{FaultKind, PeerScore, Standing};
+pub use timeout::AdaptiveTimeout;
 
 use std::fmt;
 

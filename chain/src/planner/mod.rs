@@ -1,0 +1,128 @@
+//! What to fetch next, from whom, and what to do with the outcome.
+//!
+//! A pure state machine: [`Planner::step`] takes an event and the time and returns what to do. It opens no
+//! connection, holds no block, and reads no clock; chance comes from a seed, so the same events give the same
+//! actions. [`Planner::next_wake`] says when it wants to be asked again without an event.
+//!
+//! Every wanted block is in exactly one state: missing (perhaps not before some time), in flight, buffered,
+//! verified (handed over to be committed) or quarantined. Near the head comes first, then the gaps below; in
+//! each region the lowest missing range is always allowed, everything behind it only within three limits:
+//! requests in flight, blocks and bytes.
+
+mod blame;
+mod clock;
+mod cut;
+mod hedge;
+mod message;
+mod outcome;
+mod peers;
+mod random;
+mod ranges;
+mod retry;
+mod schedule;
+mod settings;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+pub use blame::BlameLedger;
+pub use message::{
+    Action, AvoidReason, AvoidedPeer, Event, FetchFault, FetchKind, FetchOrder, PeerProfile, RequestId,
+    RetryEntry, RetryHold,
+};
+pub use settings::PlannerSettings;
+pub use status::{PeerView, PlannerStatus, RangeStage};
+
+use clock::SteadyClock;
+use hedge::{HedgeBudget, Latencies};
+use peers::PeerTable;
+use ranges::RangeTable;
+
+use crate::block_number::{BlockNumber, BlockRange};
+use crate::network::CheckpointSchedule;
+use crate::peer::PeerId;
+
+/// Assumed size of a block until blocks have come, in bytes.
+const FIRST_BLOCK_BYTES: u64 = 2_048;
+
+/// The sync planner.
+#[derive(Debug, Clone)]
+pub struct Planner {
+    settings: PlannerSettings,
+    schedule: CheckpointSchedule,
+    random: ChaCha8Rng,
+    clock: SteadyClock,
+    near_from: BlockNumber,
+    ranges: RangeTable,
+    peers: PeerTable,
+    requests: BTreeMap<RequestId, Request>,
+    next_request: u64,
+    block_bytes: u64,
+    latencies: Latencies,
+    hedges: HedgeBudget,
+    actions: Vec<Action>,
+}
+
+/// A request in flight; times are steady times.
+#[derive(Debug, Clone)]
+struct Request {
+    peer: PeerId,
+    range: BlockRange,
+    sent: Duration,
+    deadline: Duration,
+    byte_limit: u64,
+    /// What the hedge budget paid for it.
+    hedged: u64,
+}
+
+impl Planner {
+    /// A planner that knows no peer and wants nothing yet.
+    pub fn new(settings: PlannerSettings, schedule: CheckpointSchedule, seed: u64) -> Self {
+        Self {
+            settings,
+            schedule,
+            random: ChaCha8Rng::seed_from_u64(seed),
+            clock: SteadyClock::default(),
+            near_from: BlockNumber::default(),
+            ranges: RangeTable::default(),
+            peers: PeerTable::default(),
+            requests: BTreeMap::new(),
+            next_request: 0,
+            block_bytes: FIRST_BLOCK_BYTES,
+            latencies: Latencies::default(),
+            hedges: HedgeBudget::default(),
+            actions: Vec::new(),
+        }
+    }
+
+    /// Takes in what happened at a Unix time and returns what to do now, in order.
+    ///
+    /// Reports about requests that it does not know, or no longer, change nothing.
+    pub fn step(&mut self, event: Event, now: Duration) -> Vec<Action> {
+        let now = self.clock.advance(now);
+        self.apply(event, now);
+        self.give_up_overdue(now);
+        self.release_quarantined(now);
+        self.cancel_unneeded();
+        self.hedge(now);
+        self.fill(now);
+        self.ranges.forget_beyond(self.settings.tracked_ranges_max);
+        std::mem::take(&mut self.actions)
+    }
+
+    /// The region near the head, then the one below.
+    fn regions(&self) -> impl Iterator<Item = BlockRange> + use<> {
+        let near = ranges::span(self.near_from, BlockNumber::MAX);
+        let older = self
+            .near_from
+            .previous()
+            .map(|end| ranges::span(BlockNumber::default(), end));
+        std::iter::once(near).chain(older)
+    }
+}
