@@ -90,6 +90,7 @@ const fn cost(fault: PeerFault) -> f64 {
         PeerFault::ShortAnswer
         | PeerFault::BrokenLink
         | PeerFault::WrongNumber
+        | PeerFault::BreaksState
         | PeerFault::Malformed
         | PeerFault::TooLarge => 10.0,
         PeerFault::Unreachable | PeerFault::TimedOut => 3.0,
@@ -116,6 +117,7 @@ impl From<PeerFault> for FaultKind {
             PeerFault::ShortAnswer
             | PeerFault::BrokenLink
             | PeerFault::WrongNumber
+            | PeerFault::BreaksState
             | PeerFault::Malformed
             | PeerFault::TooLarge => Self::BadAnswer,
             PeerFault::Unreachable
