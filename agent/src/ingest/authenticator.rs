@@ -155,7 +155,13 @@ mod tests {
             |pairs: &[(&'static str, &str)], remote| authenticator.authenticate(&headers(pairs), remote);
         assert_eq!(ask(&[("authorization", "Bearer secret-2")], far), Ok(id("two")));
         assert_eq!(ask(&[("authorization", "bearer  secret-1")], near), Ok(id("one")));
-        for wrong in ["Bearer secret-3", "Bearer ", "Basic secret-1", "secret-1", "Bearer secret-1x"] {
+        for wrong in [
+            "Bearer secret-3",
+            "Bearer ",
+            "Basic secret-1",
+            "secret-1",
+            "Bearer secret-1x",
+        ] {
             for remote in [near, far] {
                 assert_eq!(
                     ask(&[("authorization", wrong)], remote),

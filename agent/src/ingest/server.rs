@@ -8,7 +8,7 @@ use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::header::{CONNECTION, HeaderName, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router};
 use hyper::server::conn::http1;
@@ -31,6 +31,9 @@ use super::source::{SourceCommand, SourceCursor, SourceEvent, SourceId};
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Most headers of an upgrade request.
 const MOST_HEADERS: usize = 64;
+
+/// Ends a connection that did not become a WebSocket.
+const CLOSE: (HeaderName, &str) = (CONNECTION, "close");
 
 /// What all sessions share.
 pub(super) struct Shared {
@@ -128,7 +131,6 @@ async fn handshake(shared: Arc<Shared>, stream: TcpStream, connection: Connectio
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
         .max_headers(MOST_HEADERS)
-        .keep_alive(false)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
         .with_upgrades();
     tokio::select! {
@@ -154,12 +156,13 @@ async fn upgrade(
         Err(error) => {
             warn!(%remote, %error, "source refused");
             let body = Json(serde_json::json!({ "error": error.to_string() }));
-            return (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], body).into_response();
+            let headers = [(WWW_AUTHENTICATE, "Bearer"), CLOSE];
+            return (StatusCode::UNAUTHORIZED, headers, body).into_response();
         }
     };
     let most = shared.settings.message_bytes;
     match socket {
-        Err(rejection) => rejection.into_response(),
+        Err(rejection) => ([CLOSE], rejection).into_response(),
         Ok(socket) => socket
             .max_message_size(most)
             .max_frame_size(most)

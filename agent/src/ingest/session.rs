@@ -381,7 +381,13 @@ impl Line {
         let frame = Message::Close(Some(CloseFrame {
             code,
             // A control frame holds 125 bytes.
-            reason: end.to_string().chars().filter(char::is_ascii).take(120).collect::<String>().into(),
+            reason: end
+                .to_string()
+                .chars()
+                .filter(char::is_ascii)
+                .take(120)
+                .collect::<String>()
+                .into(),
         }));
         if self.write(frame).await.is_err() {
             debug!("the source does not hear why its session ends");

@@ -85,7 +85,10 @@ impl Sessions {
     pub(super) fn leave(&self, source: &SourceId, session: SessionId) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(slot) = table.slots.get_mut(source)
-            && slot.newest.as_ref().is_some_and(|newest| newest.session == session)
+            && slot
+                .newest
+                .as_ref()
+                .is_some_and(|newest| newest.session == session)
         {
             slot.newest = None;
         }

@@ -82,10 +82,6 @@ impl Ahead {
         self.entries.first_key_value().map(|(index, _)| *index)
     }
 
-    pub(super) fn contains(&self, index: OperationIndex) -> bool {
-        self.entries.contains_key(&index)
-    }
-
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.entries.len()

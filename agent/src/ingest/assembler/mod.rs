@@ -26,8 +26,8 @@ use self::ahead::{Ahead, Held};
 use self::entry::{Entry, IndexOrigin};
 use self::recent::Recent;
 use super::message::{
-    Ack, CheckpointMessage, IndexedOperation, LastIndex, LogEntry, OperationIndex, ServerMessage,
-    SyncStatusMessage, SyncState,
+    Ack, CheckpointMessage, IndexedOperation, LastIndex, LogEntry, OperationIndex, ServerMessage, SyncState,
+    SyncStatusMessage,
 };
 use super::source::{SourceCursor, SourceEventKind};
 
@@ -65,6 +65,7 @@ pub struct Assembler {
     completion: Option<Completion>,
     told: Option<Told>,
     previous: Option<Previous>,
+    markers: Markers,
     cursors: VecDeque<SourceCursor>,
     head: Option<BlockNumber>,
     report: Option<Report>,
@@ -100,6 +101,8 @@ struct OpenBlock {
     number: BlockNumber,
     first_index: OperationIndex,
     operations: Vec<Operation>,
+    /// Where the last operation's index comes from.
+    last_origin: IndexOrigin,
     weight: usize,
     timestamp_ms: Option<u64>,
 }
@@ -125,13 +128,21 @@ struct Told {
     head: BlockNumber,
 }
 
+/// How the source writes its markers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Markers {
+    /// Always with their index.
+    Indexed,
+    /// Also as the bare string `"W"`.
+    Bare,
+}
+
 /// The operation sent last.
 #[derive(Debug, Clone, Copy)]
 struct Previous {
     index: OperationIndex,
     block: BlockNumber,
     kind: OperationType,
-    origin: IndexOrigin,
 }
 
 /// The checkpoints that the source named last.
@@ -146,7 +157,10 @@ struct Report {
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
     #[error("block {block} is above {highest}, the highest that can exist now")]
-    Future { block: BlockNumber, highest: BlockNumber },
+    Future {
+        block: BlockNumber,
+        highest: BlockNumber,
+    },
     #[error("block {block} is already complete, the source is at block {front}")]
     Late { block: BlockNumber, front: BlockNumber },
     #[error("it differs from what was sent before with this index")]
@@ -186,6 +200,7 @@ impl Assembler {
             completion: None,
             told: None,
             previous: None,
+            markers: Markers::Indexed,
             cursors: cursor.into_iter().collect(),
             head: None,
             report: None,
@@ -257,7 +272,6 @@ impl Assembler {
             self.forget();
             self.ahead.clear();
         }
-        self.doubt_previous_marker(end);
         if self.front == Front::Unknown {
             self.move_to(end);
             self.known_end = end;
@@ -336,7 +350,6 @@ impl Assembler {
             previous_checkpoint,
             timestamp_ms,
         } = message;
-        self.doubt_previous_marker(index);
         let entry = Entry {
             operation,
             block,
@@ -351,52 +364,28 @@ impl Assembler {
     }
 
     fn bare_marker(&mut self, now: Moment, out: &mut Vec<Output>) {
-        let Some((index, block)) = self.marker_place() else {
+        self.markers = Markers::Bare;
+        // There is no empty batch: after another marker its place cannot be told.
+        let Some(previous) = self
+            .previous
+            .filter(|previous| previous.kind != OperationType::WriteMarker)
+        else {
             out.push(error("\"W\" without an operation before it".to_owned()));
             return;
         };
+        let index = previous.index.next();
+        let requested = self.request.is_some_and(|request| index <= request.to);
         let entry = Entry {
             operation: Operation::WriteMarker,
-            block,
+            block: previous.block,
             timestamp_ms: None,
-            origin: IndexOrigin::Assumed,
+            origin: if requested {
+                IndexOrigin::Stated
+            } else {
+                IndexOrigin::Assumed
+            },
         };
         self.place(index, entry, now, out);
-    }
-
-    /// Where a bare `"W"` belongs: after the operation sent before it. There is no empty batch, so one
-    /// that follows a marker can only be the answer to a request.
-    fn marker_place(&self) -> Option<(OperationIndex, BlockNumber)> {
-        match (self.previous, self.request, &self.open) {
-            (Some(previous), _, _) if previous.kind != OperationType::WriteMarker => {
-                Some((previous.index.next(), previous.block))
-            }
-            (_, Some(_), Some(open)) if open.is_inside_batch() => Some((self.next_index, open.number)),
-            _ => None,
-        }
-    }
-
-    /// A hole right after a bare `"W"` may also lie right before it: then its index is wrong.
-    fn doubt_previous_marker(&mut self, index: OperationIndex) {
-        let Some(marker) = self.previous.filter(|previous| {
-            previous.origin == IndexOrigin::Assumed
-                && previous.index.next() < index
-                && !self.ahead.contains(previous.index.next())
-        }) else {
-            return;
-        };
-        self.previous = None;
-        if self.ahead.remove(marker.index).is_some() {
-            return;
-        }
-        if self.next_index == marker.index.next()
-            && let Some(open) = &mut self.open
-            && open.operations.last() == Some(&Operation::WriteMarker)
-        {
-            open.operations.pop();
-            self.take_back_to(marker.index);
-            self.request = None;
-        }
     }
 
     /// Puts an operation where it belongs and acknowledges it. Says whether it was taken.
@@ -405,7 +394,6 @@ impl Assembler {
             index,
             block: entry.block,
             kind: entry.operation.kind(),
-            origin: entry.origin,
         };
         let placed = self
             .check_height(entry.block, now)
@@ -418,7 +406,10 @@ impl Assembler {
             self.previous = Some(sent);
             self.raise_head(sent.block, out);
         }
-        out.push(Output::Send(ServerMessage::Ack(Ack::Operation { index, success })));
+        out.push(Output::Send(ServerMessage::Ack(Ack::Operation {
+            index,
+            success,
+        })));
         success
     }
 
@@ -484,7 +475,13 @@ impl Assembler {
     }
 
     fn is_told(&self) -> bool {
-        matches!(self.front, Front::At { below: Below::Told, .. })
+        matches!(
+            self.front,
+            Front::At {
+                below: Below::Told,
+                ..
+            }
+        )
     }
 
     fn is_open(&self, number: BlockNumber) -> bool {
@@ -690,7 +687,11 @@ impl Assembler {
             // With nothing logged yet, the head has no operations that we could have missed.
             let nothing_logged = told.next_index == OperationIndex::default();
             self.front = Front::At {
-                next: if nothing_logged { told.head } else { told.head.next() },
+                next: if nothing_logged {
+                    told.head
+                } else {
+                    told.head.next()
+                },
                 below: Below::Told,
             };
         }
@@ -700,7 +701,10 @@ impl Assembler {
         if self.front == Front::Unknown {
             return;
         }
-        let before = self.completion.unwrap_or(Completion { through, once_next_is });
+        let before = self.completion.unwrap_or(Completion {
+            through,
+            once_next_is,
+        });
         self.completion = Some(Completion {
             through: before.through.max(through),
             once_next_is: before.once_next_is.max(once_next_is),
@@ -712,6 +716,7 @@ impl Assembler {
         loop {
             self.take_from_ahead(now, out);
             if self.next_index < self.known_end {
+                self.doubt_last_marker();
                 let end = self.ahead.first().unwrap_or(self.known_end);
                 if end.distance_from(self.next_index) > self.limits.hole_operations {
                     self.give_up(out);
@@ -755,13 +760,34 @@ impl Assembler {
         }
     }
 
+    /// A hole right after a bare `"W"` may also lie right before it: then its index is wrong. Those that
+    /// came by request are in order.
+    fn doubt_last_marker(&mut self) {
+        if let Some(open) = &mut self.open
+            && open.last_origin == IndexOrigin::Assumed
+            && let Some(index) = self.next_index.previous()
+        {
+            open.operations.pop();
+            open.last_origin = IndexOrigin::Stated;
+            self.take_back_to(index);
+            self.request = None;
+        }
+    }
+
     /// Requests the hole that ends before `end`, in pieces, one at a time.
     fn request_hole(&mut self, end: OperationIndex, now: Moment, out: &mut Vec<Output>) {
         if self.request.is_some_and(|request| self.next_index <= request.to) {
             return;
         }
-        let from = self.next_index;
-        let furthest = from.saturating_add(self.limits.request_operations.saturating_sub(1));
+        let inside_batch = self.open.as_ref().is_some_and(OpenBlock::is_inside_batch);
+        let from = match self.markers {
+            // So that a bare marker comes after the operation that tells its place.
+            Markers::Bare if inside_batch => self.next_index.previous().unwrap_or_default(),
+            _ => self.next_index,
+        };
+        let furthest = self
+            .next_index
+            .saturating_add(self.limits.request_operations.saturating_sub(1));
         let to = end.previous().unwrap_or_default().min(furthest);
         self.request = Some(Request {
             to,
@@ -795,9 +821,9 @@ impl Assembler {
         previous: Option<ContentId>,
         out: &mut Vec<Output>,
     ) {
-        let news = self.report.is_none_or(|known| {
-            known.at != at && (known.last, known.previous) != (last, previous)
-        });
+        let news = self
+            .report
+            .is_none_or(|known| known.at != at && (known.last, known.previous) != (last, previous));
         if news {
             self.report = Some(Report { at, last, previous });
             out.push(Output::Event(SourceEventKind::CheckpointReport {
@@ -824,6 +850,7 @@ impl OpenBlock {
             number,
             first_index,
             operations: Vec::new(),
+            last_origin: IndexOrigin::Stated,
             weight: 0,
             timestamp_ms: None,
         }
@@ -831,6 +858,7 @@ impl OpenBlock {
 
     fn push(&mut self, entry: Entry, weight: usize) {
         self.weight = self.weight.saturating_add(weight);
+        self.last_origin = entry.origin;
         self.timestamp_ms = self.timestamp_ms.or(entry.timestamp_ms);
         self.operations.push(entry.operation);
     }

@@ -107,11 +107,14 @@ fn shape(outputs: &[Output]) -> Vec<String> {
                 Some(format!("checkpoint {covered}"))
             }
             Output::Event(SourceEventKind::CheckpointReport { at, .. }) => Some(format!("report {at}")),
-            Output::Send(ServerMessage::RequestMissing { from, to }) => Some(format!("request {from}..={to}")),
-            Output::Send(ServerMessage::Error { .. }) => Some("error".to_owned()),
-            Output::Send(ServerMessage::Ack(Ack::Operation { index, success: false })) => {
-                Some(format!("not taken {index}"))
+            Output::Send(ServerMessage::RequestMissing { from, to }) => {
+                Some(format!("request {from}..={to}"))
             }
+            Output::Send(ServerMessage::Error { .. }) => Some("error".to_owned()),
+            Output::Send(ServerMessage::Ack(Ack::Operation {
+                index,
+                success: false,
+            })) => Some(format!("not taken {index}")),
             _ => None,
         })
         .collect()
@@ -124,7 +127,12 @@ fn run(assembler: &mut Assembler, entries: Vec<LogEntry>) -> Vec<String> {
 #[test]
 fn a_log_from_its_beginning_gives_blocks_and_the_empty_ones_between() {
     let mut assembler = fresh();
-    let entries = vec![put(0, 100), marker(1, 100), put(2, 103), LogEntry::BareWriteMarker];
+    let entries = vec![
+        put(0, 100),
+        marker(1, 100),
+        put(2, 103),
+        LogEntry::BareWriteMarker,
+    ];
     let outputs = assembler.operations(entries, at(0));
     assert_eq!(shape(&outputs), ["block 100: 2", "empty 101..=102"]);
     let handed_over = outputs.iter().find_map(|output| match output {
@@ -164,8 +172,17 @@ fn a_checkpoint_completes_its_block_and_may_come_late() {
 #[test]
 fn the_first_block_is_left_out_unless_its_beginning_is_certain() {
     let mut assembler = fresh();
-    let entries = vec![put(70, 100), marker(71, 100), put(72, 102), marker(73, 102), put(74, 103)];
-    assert_eq!(run(&mut assembler, entries.clone()), ["empty 101..=101", "block 102: 2"]);
+    let entries = vec![
+        put(70, 100),
+        marker(71, 100),
+        put(72, 102),
+        marker(73, 102),
+        put(74, 103),
+    ];
+    assert_eq!(
+        run(&mut assembler, entries.clone()),
+        ["empty 101..=101", "block 102: 2"]
+    );
 
     let mut told = fresh();
     assert!(shape(&told.sync_status(status(69, Some(98)), at(0))).is_empty());
@@ -173,7 +190,13 @@ fn the_first_block_is_left_out_unless_its_beginning_is_certain() {
 
     let mut told_the_same_block = fresh();
     told_the_same_block.sync_status(status(69, Some(100)), at(0));
-    let entries = vec![put(70, 100), marker(71, 100), put(72, 101), marker(73, 101), put(74, 102)];
+    let entries = vec![
+        put(70, 100),
+        marker(71, 100),
+        put(72, 101),
+        marker(73, 101),
+        put(74, 102),
+    ];
     assert_eq!(run(&mut told_the_same_block, entries), ["block 101: 2"]);
 }
 
@@ -211,10 +234,7 @@ fn a_cursor_goes_on_where_the_last_session_ended() {
         ["request 10..=13"]
     );
     let entries = vec![put(10, 101), marker(11, 101), put(12, 103), marker(13, 103)];
-    assert_eq!(
-        run(&mut assembler, entries),
-        ["block 101: 2", "empty 102..=102"]
-    );
+    assert_eq!(run(&mut assembler, entries), ["block 101: 2", "empty 102..=102"]);
 }
 
 #[test]
@@ -251,10 +271,10 @@ fn a_completion_waits_for_the_hole_before_it() {
 fn a_hole_that_is_too_large_is_left_to_the_peers() {
     let mut assembler = resumed(9, 100);
     assert_eq!(
-        run(&mut assembler, vec![put(10, 101), marker(41, 150)]),
+        run(&mut assembler, vec![put(10, 101), marker(42, 150)]),
         ["restarted"]
     );
-    let entries = vec![put(42, 151), marker(43, 151), put(44, 152)];
+    let entries = vec![put(43, 151), marker(44, 151), put(45, 152)];
     assert_eq!(run(&mut assembler, entries), ["block 151: 2"]);
 
     let mut told = resumed(9, 100);
@@ -269,7 +289,13 @@ fn a_hole_that_is_too_large_is_left_to_the_peers() {
 #[test]
 fn a_request_that_brings_nothing_is_given_up() {
     let mut assembler = resumed(9, 100);
-    let entries = vec![put(10, 101), put(12, 101), marker(13, 101), put(14, 102), marker(15, 102)];
+    let entries = vec![
+        put(10, 101),
+        put(12, 101),
+        marker(13, 101),
+        put(14, 102),
+        marker(15, 102),
+    ];
     assert_eq!(run(&mut assembler, entries), ["request 11..=11"]);
     assert_eq!(assembler.next_tick(), Some(Duration::from_secs(10)));
     assert!(assembler.tick(at(9)).is_empty());
@@ -349,14 +375,8 @@ fn a_repeat_that_says_something_else_is_refused() {
     let mut assembler = resumed(9, 100);
     run(&mut assembler, vec![put(10, 101), marker(11, 101), put(12, 102)]);
     assert!(run(&mut assembler, vec![put(10, 101), put(12, 102)]).is_empty());
-    assert_eq!(
-        run(&mut assembler, vec![put(11, 101)]),
-        ["error", "not taken 11"]
-    );
-    assert_eq!(
-        run(&mut assembler, vec![put(10, 102)]),
-        ["error", "not taken 10"]
-    );
+    assert_eq!(run(&mut assembler, vec![put(11, 101)]), ["error", "not taken 11"]);
+    assert_eq!(run(&mut assembler, vec![put(10, 102)]), ["error", "not taken 10"]);
     assert_eq!(
         run(&mut assembler, vec![marker(13, 102), put(14, 103)]),
         ["block 102: 2"]
@@ -366,7 +386,13 @@ fn a_repeat_that_says_something_else_is_refused() {
 #[test]
 fn a_source_that_counts_anew_starts_clean() {
     let mut assembler = resumed(900, 100);
-    let entries = vec![put(5, 101), marker(6, 101), put(7, 102), marker(8, 102), put(9, 103)];
+    let entries = vec![
+        put(5, 101),
+        marker(6, 101),
+        put(7, 102),
+        marker(8, 102),
+        put(9, 103),
+    ];
     assert_eq!(run(&mut assembler, entries), ["restarted", "block 102: 2"]);
 
     let mut told = resumed(900, 100);
@@ -385,7 +411,7 @@ fn a_hole_before_a_bare_marker_moves_the_marker() {
     let mut assembler = resumed(9, 100);
     // Operation 11 is lost: the marker looks like it, until operation 13 arrives.
     let entries = vec![put(10, 101), LogEntry::BareWriteMarker, put(13, 102)];
-    assert_eq!(run(&mut assembler, entries), ["request 11..=12"]);
+    assert_eq!(run(&mut assembler, entries), ["request 10..=12"]);
     assert_eq!(
         run(&mut assembler, vec![put(11, 101), LogEntry::BareWriteMarker]),
         ["block 101: 3"]
@@ -394,13 +420,18 @@ fn a_hole_before_a_bare_marker_moves_the_marker() {
 }
 
 #[test]
-fn a_bare_marker_alone_can_answer_a_request() {
+fn a_lost_bare_marker_is_requested_with_the_operation_before_it() {
     let mut assembler = resumed(9, 100);
-    let entries = vec![put(10, 101), put(12, 102), marker(13, 102)];
-    assert_eq!(run(&mut assembler, entries), ["request 11..=11"]);
+    let entries = vec![
+        put(10, 101),
+        LogEntry::BareWriteMarker,
+        put(12, 102),
+        put(14, 103),
+    ];
+    assert_eq!(run(&mut assembler, entries), ["block 101: 2", "request 12..=13"]);
     assert_eq!(
-        run(&mut assembler, vec![LogEntry::BareWriteMarker]),
-        ["block 101: 2"]
+        run(&mut assembler, vec![put(12, 102), LogEntry::BareWriteMarker]),
+        ["block 102: 2"]
     );
 }
 
@@ -431,7 +462,13 @@ fn the_named_checkpoint_is_reported_when_it_changes() {
 #[test]
 fn a_proven_mismatch_takes_blocks_back() {
     let mut assembler = resumed(9, 100);
-    let log = vec![put(10, 101), marker(11, 101), put(12, 103), marker(13, 103), put(14, 104)];
+    let log = vec![
+        put(10, 101),
+        marker(11, 101),
+        put(12, 103),
+        marker(13, 103),
+        put(14, 104),
+    ];
     run(&mut assembler, log.clone());
     assert_eq!(
         shape(&assembler.request_missing(index(12), index(13), at(0))),
@@ -469,7 +506,12 @@ fn a_block_without_end_does_not_fill_the_memory() {
         assert!(held <= small().held_bytes);
     }
     assert_eq!(restarts, 1);
-    let entries = vec![marker(3_000, 101), put(3_001, 102), marker(3_002, 102), put(3_003, 103)];
+    let entries = vec![
+        marker(3_000, 101),
+        put(3_001, 102),
+        marker(3_002, 102),
+        put(3_003, 103),
+    ];
     assert_eq!(run(&mut assembler, entries), ["block 102: 2"]);
 }
 
@@ -596,8 +638,14 @@ fn resent(log: &Log, outputs: &[Output]) -> Vec<LogEntry> {
 /// Sends in pieces and answers every request at once.
 fn send_all(assembler: &mut Assembler, log: &Log, entries: Vec<LogEntry>, piece: usize) -> Vec<Output> {
     let mut outputs = Vec::new();
-    for piece in entries.chunks(piece) {
-        let mut new = assembler.operations(piece.to_vec(), at(0));
+    let mut entries = entries.into_iter().peekable();
+    while entries.peek().is_some() {
+        let mut part: Vec<_> = entries.by_ref().take(piece).collect();
+        // Nothing comes between an operation and its bare marker.
+        part.extend(std::iter::from_fn(|| {
+            entries.next_if_eq(&LogEntry::BareWriteMarker)
+        }));
+        let mut new = assembler.operations(part, at(0));
         loop {
             let answer = resent(log, &new);
             outputs.append(&mut new);
@@ -626,12 +674,19 @@ fn check(log: &Log, outputs: &[Output]) -> Vec<u64> {
             Output::Event(SourceEventKind::Block {
                 number, operations, ..
             }) => {
-                assert_eq!(operations.as_slice(), log.operations_of(*number), "block {number}");
+                assert_eq!(
+                    operations.as_slice(),
+                    log.operations_of(*number),
+                    "block {number}"
+                );
                 expected = follow(BlockRange::single(*number), expected);
             }
             Output::Event(SourceEventKind::EmptyBlocks { range, .. }) => {
                 for number in range.iter() {
-                    assert!(log.operations_of(number).is_empty(), "block {number} is not empty");
+                    assert!(
+                        log.operations_of(number).is_empty(),
+                        "block {number} is not empty"
+                    );
                 }
                 expected = follow(*range, expected);
             }
