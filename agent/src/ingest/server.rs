@@ -35,12 +35,15 @@ const MOST_HEADERS: usize = 64;
 /// Ends a connection that did not become a WebSocket.
 const CLOSE: (HeaderName, &str) = (CONNECTION, "close");
 
+/// Says where a source stood when it was last heard.
+type CursorOf = dyn Fn(&SourceId) -> Option<SourceCursor> + Send + Sync;
+
 /// What all sessions share.
 pub(super) struct Shared {
     pub(super) settings: IngestSettings,
     pub(super) sessions: Sessions,
     pub(super) events: mpsc::Sender<SourceEvent>,
-    pub(super) cursors: Box<dyn Fn(&SourceId) -> Option<SourceCursor> + Send + Sync>,
+    pub(super) cursors: Box<CursorOf>,
     authenticator: SourceAuthenticator,
 }
 

@@ -41,6 +41,7 @@ pub(super) async fn run(shared: &Shared, socket: WebSocket, source: SourceId, en
     let mut line = Line {
         socket,
         write_timeout: shared.settings.write_timeout,
+        batch_operations: shared.settings.batch_operations,
     };
     let end = match greet(shared, &mut line, &source, &ended).await {
         Err(end) => end,
@@ -87,8 +88,8 @@ async fn wait_for_identify(line: &mut Line) -> Result<Identify, End> {
     loop {
         match line.receive().await? {
             Frame::Message(SourceMessage::Identify(identify)) => return Ok(identify),
-            Frame::Message(_) => line.refuse("identify first".to_owned()).await?,
-            Frame::Bad(error) => line.refuse(error).await?,
+            Frame::Message(_) => line.refuse(&"identify first").await?,
+            Frame::Bad(answer) => line.send(&answer).await?,
             Frame::Control => {}
         }
     }
@@ -109,7 +110,7 @@ async fn check_network(
         ours: shared.settings.network.clone(),
     };
     warn!(%source, reason = %end, "source refused");
-    line.refuse(end.to_string()).await?;
+    line.refuse(&end).await?;
     Err(end)
 }
 
@@ -214,7 +215,7 @@ impl Listener<'_> {
 
     async fn command(&mut self, command: SourceCommand) -> Result<(), End> {
         let outputs = match command {
-            SourceCommand::Refuse(error) => vec![Output::Send(ServerMessage::Error { error })],
+            SourceCommand::Refuse(error) => vec![Output::Send(ServerMessage::error(&error))],
             SourceCommand::RequestMissing { from_index, to_index } => {
                 self.assembler
                     .request_missing(from_index, to_index, self.moment())
@@ -227,10 +228,7 @@ impl Listener<'_> {
         let now = self.moment();
         let message = match frame {
             Frame::Message(message) => message,
-            Frame::Bad(error) => {
-                debug!(source = %self.source, session = %self.session, %error, "message refused");
-                return self.line.refuse(error).await;
-            }
+            Frame::Bad(answer) => return self.deliver(vec![Output::Send(answer)]).await,
             Frame::Control => return Ok(()),
         };
         let outputs = match message {
@@ -305,8 +303,8 @@ fn unix_ms() -> u64 {
 /// What came in.
 enum Frame {
     Message(SourceMessage),
-    /// Not a message of the protocol; says why.
-    Bad(String),
+    /// Not a message of the protocol; the answer says why.
+    Bad(ServerMessage),
     /// Ping or pong.
     Control,
 }
@@ -315,6 +313,7 @@ enum Frame {
 struct Line {
     socket: WebSocket,
     write_timeout: Duration,
+    batch_operations: usize,
 }
 
 impl Line {
@@ -323,13 +322,13 @@ impl Line {
         match self.socket.next().await {
             None | Some(Ok(Message::Close(_))) => Err(End::Closed),
             Some(Err(error)) => Err(End::Failed(error)),
-            Some(Ok(Message::Text(text))) => Ok(match SourceMessage::parse(&text) {
+            Some(Ok(Message::Text(text))) => Ok(match SourceMessage::parse(&text, self.batch_operations) {
                 Ok(message) => Frame::Message(message),
-                Err(error) => Frame::Bad(error.to_string()),
+                Err(error) => Frame::Bad(ServerMessage::error(&error)),
             }),
-            Some(Ok(Message::Binary(_))) => Ok(Frame::Bad(
-                "a binary message: this protocol is JSON text".to_owned(),
-            )),
+            Some(Ok(Message::Binary(_))) => Ok(Frame::Bad(ServerMessage::error(
+                &"a binary message: this protocol is JSON text",
+            ))),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(Frame::Control),
         }
     }
@@ -351,8 +350,8 @@ impl Line {
         self.write(Message::Text(message.to_text().into())).await
     }
 
-    async fn refuse(&mut self, error: String) -> Result<(), End> {
-        self.send(&ServerMessage::Error { error }).await
+    async fn refuse(&mut self, reason: &impl ToString) -> Result<(), End> {
+        self.send(&ServerMessage::error(reason)).await
     }
 
     async fn within(
@@ -370,7 +369,7 @@ impl Line {
         let code = match end {
             End::Closed | End::WriteTimeout => return,
             End::Failed(error) => {
-                if self.refuse(error.to_string()).await.is_err() {
+                if self.refuse(error).await.is_err() {
                     return;
                 }
                 close_code::PROTOCOL

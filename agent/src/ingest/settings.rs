@@ -13,6 +13,8 @@ pub struct IngestSettings {
     pub network: String,
     /// Most bytes of one message.
     pub message_bytes: usize,
+    /// Most operations of a `batch` message.
+    pub batch_operations: usize,
     /// Most connections at a time, those that are still unknown included.
     pub connections: usize,
     /// How long a connection may take to ask for its upgrade.
@@ -35,12 +37,13 @@ impl IngestSettings {
         Self {
             node_id: node_id.into(),
             network: network.into(),
-            message_bytes: 1 << 20,
+            message_bytes: 4 << 20,
+            batch_operations: 10_000,
             connections: 64,
             header_timeout: Duration::from_secs(5),
             identify_timeout: Duration::from_secs(10),
             ping_interval: Duration::from_secs(20),
-            idle_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_mins(1),
             write_timeout: Duration::from_secs(20),
             assembler: AssemblerLimits::default(),
         }

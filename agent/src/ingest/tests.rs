@@ -211,11 +211,11 @@ fn batch(operations: &[Value]) -> Value {
     json!({"type": "batch", "operations": operations})
 }
 
-fn at_the_start() -> Option<SourceCursor> {
-    Some(SourceCursor {
+fn at_the_start() -> SourceCursor {
+    SourceCursor {
         last_index: LastIndex(OperationIndex::try_from(99).ok()),
         block: BlockNumber::try_from(FIRST).unwrap(),
-    })
+    }
 }
 
 fn status_of(error: &tungstenite::Error) -> u16 {
@@ -388,7 +388,7 @@ async fn a_source_that_answers_no_ping_is_dropped() {
 
 #[tokio::test]
 async fn bad_messages_are_answered_and_the_session_goes_on() {
-    let mut node = start_with(settings(), at_the_start()).await;
+    let mut node = start_with(settings(), Some(at_the_start())).await;
     let mut source = node.identified().await;
     let deep = format!(
         r#"{{"type":"put","index":100,"blockNum":{FIRST},"path":["a"],"data":{}{}}}"#,
@@ -440,7 +440,7 @@ async fn frames_beyond_the_protocol_end_the_session_and_nothing_else() {
             message_bytes: 10_000,
             ..settings()
         },
-        at_the_start(),
+        Some(at_the_start()),
     )
     .await;
     let text_of = |bytes: Vec<u8>| Message::Frame(Frame::message(bytes, OpCode::Data(Data::Text), true));
@@ -456,7 +456,7 @@ async fn frames_beyond_the_protocol_end_the_session_and_nothing_else() {
 
 #[tokio::test]
 async fn a_block_that_ends_outside_a_batch_is_requested_again() {
-    let mut node = start_with(settings(), at_the_start()).await;
+    let mut node = start_with(settings(), Some(at_the_start())).await;
     let mut source = node.identified().await;
     source.say(batch(&[put(100, 1), put(101, 1), put(102, 2)])).await;
     let answer = source.hear_news().await;
@@ -472,7 +472,7 @@ async fn a_block_that_ends_outside_a_batch_is_requested_again() {
 
 #[tokio::test]
 async fn a_hole_is_requested_and_filled() {
-    let mut node = start_with(settings(), at_the_start()).await;
+    let mut node = start_with(settings(), Some(at_the_start())).await;
     let mut source = node.identified().await;
     source.say(put(100, 1)).await;
     source.say(batch(&[marker(103, 1), put(104, 2)])).await;
@@ -523,7 +523,7 @@ async fn several_sources_have_their_own_sessions() {
 
 #[tokio::test]
 async fn commands_reach_the_source() {
-    let mut node = start_with(settings(), at_the_start()).await;
+    let mut node = start_with(settings(), Some(at_the_start())).await;
     let name = SourceId::loopback();
     let refuse = || SourceCommand::Refuse("block 30000001 contradicts its checkpoint".to_owned());
     assert_eq!(

@@ -5,8 +5,6 @@ use std::time::Duration;
 /// Caps and times of one session's assembler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AssemblerLimits {
-    /// Most operations of a `batch` message.
-    pub batch_operations: usize,
     /// Most bytes of operations held: of the block that is being gathered and of those behind a hole,
     /// each. Estimated as they stand in memory.
     pub held_bytes: usize,
@@ -31,10 +29,9 @@ pub struct AssemblerLimits {
 impl Default for AssemblerLimits {
     fn default() -> Self {
         Self {
-            batch_operations: 10_000,
             held_bytes: 32 << 20,
             ahead_operations: 50_000,
-            request_operations: 10_000,
+            request_operations: 5_000,
             hole_operations: 100_000,
             request_timeout: Duration::from_secs(20),
             empty_blocks: 28_800,

@@ -1,8 +1,8 @@
-use honeygraph_chain::Path;
+use honeygraph_chain::{BlockRange, Operation, Path};
 use proptest::prelude::*;
 
 use super::*;
-use crate::ingest::message::SyncState;
+use crate::ingest::message::{Ack, IndexedOperation};
 
 /// Wall clock of the tests: about block 31,000,000.
 const NOW_MS: u64 = 1_552_000_000_000;
@@ -72,7 +72,6 @@ fn cursor(last: u64, in_block: u64) -> SourceCursor {
 
 fn small() -> AssemblerLimits {
     AssemblerLimits {
-        batch_operations: 100,
         held_bytes: 20_000,
         ahead_operations: 40,
         request_operations: 5,
@@ -513,12 +512,6 @@ fn a_block_without_end_does_not_fill_the_memory() {
         put(3_003, 103),
     ];
     assert_eq!(run(&mut assembler, entries), ["block 102: 2"]);
-}
-
-#[test]
-fn a_batch_of_too_many_is_refused_as_a_whole() {
-    let entries = (0..101).map(|number| put(number, 100)).collect();
-    assert_eq!(run(&mut fresh(), entries), ["error"]);
 }
 
 /// A source's whole log: blocks of closed batches, some of them empty.
