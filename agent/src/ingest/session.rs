@@ -15,6 +15,9 @@ use super::server::Shared;
 use super::sessions::Place;
 use super::source::{SessionId, SourceCommand, SourceEvent, SourceEventKind, SourceId};
 
+/// How long a source may take to answer the end of its session.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
 enum End {
@@ -390,6 +393,12 @@ impl Line {
         }));
         if self.write(frame).await.is_err() {
             debug!("the source does not hear why its session ends");
+            return;
+        }
+        // Closing with data unread would reset the connection, and our last words with it.
+        let unread = async { while let Some(Ok(_)) = self.socket.next().await {} };
+        if timeout(CLOSE_GRACE, unread).await.is_err() {
+            debug!("the source does not answer the end of its session");
         }
     }
 }

@@ -34,7 +34,7 @@ pub(super) enum NotTaken {
 }
 
 impl OpenBlock {
-    pub(super) const fn new(number: BlockNumber, first_index: OperationIndex) -> Self {
+    const fn new(number: BlockNumber, first_index: OperationIndex) -> Self {
         Self {
             number,
             first_index,
@@ -45,7 +45,7 @@ impl OpenBlock {
         }
     }
 
-    pub(super) fn push(&mut self, entry: Entry, weight: usize) {
+    fn push(&mut self, entry: Entry, weight: usize) {
         self.weight = self.weight.saturating_add(weight);
         self.last_origin = entry.origin;
         self.timestamp_ms = self.timestamp_ms.or(entry.timestamp_ms);
@@ -112,7 +112,7 @@ impl Assembler {
         Ok(())
     }
 
-    pub(super) fn advance(&mut self, entry: &Entry, now: Moment) {
+    fn advance(&mut self, entry: &Entry, now: Moment) {
         self.recent.push(entry.digest());
         self.next_index = self.next_index.next();
         self.taken = self.taken.saturating_add(1);
@@ -169,7 +169,7 @@ impl Assembler {
         Ok(())
     }
 
-    pub(super) fn remember(&mut self, block: BlockNumber) -> SourceCursor {
+    fn remember(&mut self, block: BlockNumber) -> SourceCursor {
         let cursor = SourceCursor {
             last_index: LastIndex::before(self.next_index),
             block,
@@ -199,7 +199,7 @@ impl Assembler {
     }
 
     /// Goes on after a block that cannot be had from this source.
-    pub(super) fn leave_out(&mut self, number: BlockNumber, out: &mut Vec<Output>) {
+    fn leave_out(&mut self, number: BlockNumber, out: &mut Vec<Output>) {
         self.open = None;
         self.cursors.clear();
         self.front = Front::At {

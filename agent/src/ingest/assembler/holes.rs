@@ -40,7 +40,7 @@ impl Assembler {
         }
     }
 
-    pub(super) fn take_from_ahead(&mut self, now: Moment, out: &mut Vec<Output>) {
+    fn take_from_ahead(&mut self, now: Moment, out: &mut Vec<Output>) {
         self.ahead.drop_below(self.next_index);
         while let Some(entry) = self.ahead.remove(self.next_index) {
             let index = self.next_index;
@@ -60,7 +60,7 @@ impl Assembler {
 
     /// A hole right after a bare `"W"` may also lie right before it: then its index is wrong. Those that
     /// came by request are in order.
-    pub(super) fn doubt_last_marker(&mut self) {
+    fn doubt_last_marker(&mut self) {
         if let Some(open) = &mut self.open
             && open.last_origin == IndexOrigin::Assumed
             && let Some(index) = self.next_index.previous()
@@ -73,7 +73,7 @@ impl Assembler {
     }
 
     /// Requests the hole that ends before `end`, in pieces, one at a time.
-    pub(super) fn request_hole(&mut self, end: OperationIndex, now: Moment, out: &mut Vec<Output>) {
+    fn request_hole(&mut self, end: OperationIndex, now: Moment, out: &mut Vec<Output>) {
         if self.request.is_some_and(|request| self.next_index <= request.to) {
             return;
         }
@@ -116,7 +116,13 @@ impl Assembler {
         self.recent.clear();
     }
 
-    pub(super) fn move_to(&mut self, index: OperationIndex) {
+    /// Takes an operation for the first that is known.
+    pub(super) fn start_at(&mut self, index: OperationIndex) {
+        self.move_to(index);
+        self.known_end = index;
+    }
+
+    fn move_to(&mut self, index: OperationIndex) {
         self.next_index = index;
         self.recent.clear();
     }

@@ -228,8 +228,7 @@ impl Assembler {
             self.ahead.clear();
         }
         if self.front == Front::Unknown {
-            self.move_to(end);
-            self.known_end = end;
+            self.start_at(end);
             self.front_from_told();
         } else if end >= self.next_index {
             self.known_end = self.known_end.max(end);

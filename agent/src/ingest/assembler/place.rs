@@ -75,13 +75,7 @@ impl Assembler {
     }
 
     /// Puts an operation where it belongs and acknowledges it. Says whether it was taken.
-    pub(super) fn place(
-        &mut self,
-        index: OperationIndex,
-        entry: Entry,
-        now: Moment,
-        out: &mut Vec<Output>,
-    ) -> bool {
+    fn place(&mut self, index: OperationIndex, entry: Entry, now: Moment, out: &mut Vec<Output>) -> bool {
         let sent = Previous {
             index,
             block: entry.block,
@@ -105,7 +99,7 @@ impl Assembler {
         success
     }
 
-    pub(super) fn try_place(
+    fn try_place(
         &mut self,
         index: OperationIndex,
         entry: Entry,
@@ -113,18 +107,17 @@ impl Assembler {
         out: &mut Vec<Output>,
     ) -> Result<(), Refusal> {
         if self.front == Front::Unknown {
-            self.move_to(index);
-            self.known_end = index;
-        } else if index < self.next_index && !self.is_repeat(index, &entry)? {
+            self.start_at(index);
+        } else if index < self.next_index {
+            if self.is_repeat(index, &entry)? {
+                return Ok(());
+            }
             if !self.is_told() {
                 out.push(Output::Event(SourceEventKind::Restarted));
             }
             self.forget();
             self.ahead.clear();
-            self.move_to(index);
-            self.known_end = index;
-        } else if index < self.next_index {
-            return Ok(());
+            self.start_at(index);
         }
         self.known_end = self.known_end.max(index.next());
         if index > self.next_index {
@@ -146,7 +139,7 @@ impl Assembler {
     }
 
     /// Whether an operation below the next index was heard before. If not, the source counts anew.
-    pub(super) fn is_repeat(&self, index: OperationIndex, entry: &Entry) -> Result<bool, Refusal> {
+    fn is_repeat(&self, index: OperationIndex, entry: &Entry) -> Result<bool, Refusal> {
         if let Some(digest) = self.recent.get(index, self.next_index) {
             return if *digest == entry.digest() {
                 Ok(true)
@@ -166,7 +159,7 @@ impl Assembler {
         }
     }
 
-    pub(super) fn is_told(&self) -> bool {
+    fn is_told(&self) -> bool {
         matches!(
             self.front,
             Front::At {
@@ -176,12 +169,12 @@ impl Assembler {
         )
     }
 
-    pub(super) fn is_open(&self, number: BlockNumber) -> bool {
+    fn is_open(&self, number: BlockNumber) -> bool {
         self.open.as_ref().is_some_and(|open| open.number == number)
     }
 
     /// Passes on what the source calls its last checkpoint, once a change and at most once a block.
-    pub(super) fn report(
+    fn report(
         &mut self,
         at: BlockNumber,
         last: ContentId,
