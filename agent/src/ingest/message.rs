@@ -143,10 +143,13 @@ pub enum SourceMessage {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Identify {
     /// What it calls itself; logged, never trusted.
+    #[serde(default, deserialize_with = "short_text")]
     pub source: Option<String>,
     /// Its software's version.
+    #[serde(default, deserialize_with = "short_text")]
     pub version: Option<String>,
     /// Its token's symbol, which names the network.
+    #[serde(default, deserialize_with = "short_text")]
     pub token: Option<String>,
 }
 
@@ -221,6 +224,14 @@ pub enum MessageError {
     /// A type that the protocol does not have.
     #[error("unknown message type `{0}`")]
     UnknownType(String),
+    /// A batch with too many operations.
+    #[error("a batch of {operations} operations; send at most {most}")]
+    BatchTooLong {
+        /// How many it has.
+        operations: usize,
+        /// How many are taken.
+        most: usize,
+    },
     /// Fields that do not make an operation.
     #[error("operation {index}: {error}")]
     Operation {
@@ -274,7 +285,9 @@ enum EntryFields {
 
 impl SourceMessage {
     /// Reads one text frame.
-    pub fn parse(text: &str) -> Result<Self, MessageError> {
+    ///
+    /// A batch of more than `most_operations` is refused before it is taken apart.
+    pub fn parse(text: &str, most_operations: usize) -> Result<Self, MessageError> {
         if text.trim_start().starts_with('"') {
             return match serde_json::from_str::<Cow<'_, str>>(text)?.as_ref() {
                 "W" => Ok(Self::Logged(LogEntry::BareWriteMarker)),
@@ -289,6 +302,12 @@ impl SourceMessage {
             }
             "batch" => {
                 let BatchFields { operations } = serde_json::from_str(text)?;
+                if operations.len() > most_operations {
+                    return Err(MessageError::BatchTooLong {
+                        operations: operations.len(),
+                        most: most_operations,
+                    });
+                }
                 Self::Batch(
                     operations
                         .into_iter()
@@ -361,6 +380,18 @@ impl<'de> Deserialize<'de> for EntryFields {
             }
         }
         deserializer.deserialize_any(EntryVisitor)
+    }
+}
+
+/// Text that we log or send back.
+fn short_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    const MOST_BYTES: usize = 256;
+    let text = Option::<String>::deserialize(deserializer)?;
+    match text.as_ref().map_or(0, String::len) {
+        0..=MOST_BYTES => Ok(text),
+        bytes => Err(serde::de::Error::custom(format!(
+            "a name of {bytes} bytes; {MOST_BYTES} are allowed"
+        ))),
     }
 }
 
@@ -472,6 +503,14 @@ pub enum SyncState {
 }
 
 impl ServerMessage {
+    /// A refusal, cut to a length that repeats nobody's megabyte.
+    pub fn error(error: &impl ToString) -> Self {
+        const MOST_CHARACTERS: usize = 300;
+        Self::Error {
+            error: error.to_string().chars().take(MOST_CHARACTERS).collect(),
+        }
+    }
+
     /// The text frame.
     pub fn to_text(&self) -> String {
         // Strings and integers only: this cannot fail.
@@ -486,7 +525,7 @@ mod tests {
     const HASH: &str = "QmbFMke1KXqnYyBBWxB74N4c5SBnJMVAiMNRcGu6x1AwQH";
 
     fn parse(text: &str) -> Result<SourceMessage, MessageError> {
-        SourceMessage::parse(text)
+        SourceMessage::parse(text, 3)
     }
 
     fn indexed(text: &str) -> IndexedOperation {
@@ -591,6 +630,7 @@ mod tests {
             r#"{"type":"write_marker","index":1,"blockNum":2,"path":["a"]}"#,
             r#"{"type":"batch","operations":["X"]}"#,
             r#"{"type":"batch","operations":{}}"#,
+            r#"{"type":"batch","operations":["W","W","W","W"]}"#,
             r#"{"type":"checkpoint","blockNum":-1,"hash":""}"#,
             r#"{"type":"sync_status","lastIndex":-2}"#,
             r#"{"type":"sync_status","lastIndex":1,"blockNum":-1}"#,
@@ -603,6 +643,20 @@ mod tests {
             parse(r#"{"type":"shout"}"#),
             Err(MessageError::UnknownType("shout".to_owned()))
         );
+    }
+
+    #[test]
+    fn refusals_stay_short() {
+        let long = "x".repeat(100_000);
+        for bad in [
+            format!(r#"{{"type":"put","index":"{long}"}}"#),
+            format!(r#"{{"type":"put","index":1,"blockNum":1,"path":["{long}"]}}"#),
+            format!(r#"{{"type":"{long}"}}"#),
+            format!(r#"{{"type":"identify","source":"{long}"}}"#),
+        ] {
+            let error = parse(&bad).unwrap_err();
+            assert!(ServerMessage::error(&error).to_text().len() < 400);
+        }
     }
 
     #[test]

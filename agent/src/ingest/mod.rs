@@ -1,7 +1,25 @@
-//! Ingest.
+//! Ingest: honeycomb sources push their log over WebSocket (`docs/protocol.md`, section 5).
+//!
+//! [`message`] is the wire, [`assembler`] makes complete blocks of it and is pure, [`server`] and its
+//! sessions are the sockets around it. Blocks leave as [`SourceEvent`]s through a bounded channel;
+//! [`SourceCommand`]s go back by [`Ingest::send`].
+
+pub mod assembler;
+pub mod authenticator;
 pub mod message;
+pub mod server;
+mod session;
+mod sessions;
+pub mod settings;
 pub mod source;
+#[cfg(test)]
+mod tests;
+
+pub use authenticator::{AuthenticationError, SourceAuthenticator, SourceAuthenticatorError};
 pub use message::{LastIndex, OperationIndex};
+pub use server::Ingest;
+pub use sessions::CommandError;
+pub use settings::IngestSettings;
 pub use source::{
     SessionId, SourceCommand, SourceCursor, SourceEvent, SourceEventKind, SourceId, SourceIdError,
 };

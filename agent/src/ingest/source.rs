@@ -106,7 +106,8 @@ pub enum SourceEventKind {
         /// The session.
         session: SessionId,
     },
-    /// A complete block. It follows the block or the run before it, unless `Restarted` stands between.
+    /// A complete block. It follows the block or the run before it (at first the cursor that the session
+    /// began with), unless `Restarted` stands between.
     Block {
         /// Its number.
         number: BlockNumber,

@@ -1,0 +1,83 @@
+//! One operation on its way into a block.
+
+use honeygraph_chain::{BlockNumber, JsonValue, Operation};
+use sha2::{Digest, Sha256};
+
+/// Where an operation's running index comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IndexOrigin {
+    /// The source wrote it.
+    Stated,
+    /// It follows from the operation sent before: a bare `"W"`.
+    Assumed,
+}
+
+/// An operation with its place.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Entry {
+    pub(super) operation: Operation,
+    pub(super) block: BlockNumber,
+    pub(super) timestamp_ms: Option<u64>,
+    pub(super) origin: IndexOrigin,
+}
+
+impl Entry {
+    /// Bytes it takes in memory, estimated.
+    pub(super) fn weight(&self) -> usize {
+        let path = self
+            .operation
+            .path()
+            .map_or(0, |path| path.0.iter().map(|segment| segment.len() + 24).sum());
+        size_of::<Self>() + path + self.operation.data().map_or(0, weight_below)
+    }
+
+    /// Whether another one says the same, whenever it was written.
+    pub(super) fn says_the_same(&self, other: &Self) -> bool {
+        self.block == other.block && self.operation == other.operation
+    }
+
+    /// Digest of what it says.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        let mut bytes = self.block.get().to_le_bytes().to_vec();
+        self.operation.write_canonical_indexed(0, &mut bytes);
+        Sha256::digest(&bytes).into()
+    }
+}
+
+fn weight_below(value: &JsonValue) -> usize {
+    let own = size_of::<JsonValue>();
+    match value {
+        JsonValue::String(text) => text.len(),
+        JsonValue::Array(items) => items.iter().map(|item| own + weight_below(item)).sum(),
+        JsonValue::Object(members) => members
+            .iter()
+            .map(|(key, member)| own + size_of::<String>() + key.len() + weight_below(member))
+            .sum(),
+        JsonValue::Null | JsonValue::Bool(_) | JsonValue::Number(_) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use honeygraph_chain::Path;
+
+    #[test]
+    fn the_weight_counts_what_is_nested() {
+        let entry = |data| Entry {
+            operation: Operation::Put {
+                path: Path(vec!["a".to_owned()]),
+                data,
+            },
+            block: BlockNumber::default(),
+            timestamp_ms: None,
+            origin: IndexOrigin::Stated,
+        };
+        let small = entry(JsonValue::Null).weight();
+        let large = entry(JsonValue::object(vec![(
+            "k".to_owned(),
+            JsonValue::Array(vec![JsonValue::String("x".repeat(1_000)); 10]),
+        )]));
+        assert!(large.weight() > small + 10_000);
+    }
+}

@@ -1,0 +1,208 @@
+//! Who a connection is, decided before it becomes a WebSocket.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::http::HeaderMap;
+use axum::http::header::{AUTHORIZATION, FORWARDED, HeaderName, ORIGIN, VIA};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::source::SourceId;
+
+/// Knows the configured sources by their bearer tokens.
+///
+/// A source without a token is accepted from loopback only (`docs/protocol.md`, section 5), directly: not
+/// through a proxy on this machine, and not from a web page in a browser on this machine.
+pub struct SourceAuthenticator {
+    sources: Vec<KnownSource>,
+}
+
+struct KnownSource {
+    id: SourceId,
+    token_digest: [u8; 32],
+}
+
+/// Sources that cannot be told apart.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourceAuthenticatorError {
+    /// A token that anyone could guess.
+    #[error("source `{0}` has an empty token")]
+    EmptyToken(SourceId),
+    /// One name twice.
+    #[error("source `{0}` is named twice")]
+    NameTwice(SourceId),
+    /// One token twice.
+    #[error("sources `{0}` and `{1}` have the same token")]
+    TokenTwice(SourceId, SourceId),
+    /// The name that sources without a token share.
+    #[error("source `{0}`: this name belongs to sources on loopback without a token")]
+    Reserved(SourceId),
+}
+
+/// Why a connection is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AuthenticationError {
+    /// An `Authorization` header that names no source of ours.
+    #[error("unknown bearer token")]
+    UnknownToken,
+    /// No token, and not directly from this machine.
+    #[error("a bearer token is needed: only direct loopback connections do without")]
+    TokenNeeded,
+}
+
+/// Headers that a proxy or a browser adds: with one of these, loopback says nothing about the sender.
+const INDIRECT: [HeaderName; 9] = [
+    FORWARDED,
+    VIA,
+    ORIGIN,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("true-client-ip"),
+    HeaderName::from_static("cf-connecting-ip"),
+];
+
+impl SourceAuthenticator {
+    /// The configured sources with their tokens; none is allowed, then only loopback gets in.
+    pub fn new<T: AsRef<str>>(
+        configured: impl IntoIterator<Item = (SourceId, T)>,
+    ) -> Result<Self, SourceAuthenticatorError> {
+        let mut sources: Vec<KnownSource> = Vec::new();
+        for (id, token) in configured {
+            let token = token.as_ref().trim();
+            if token.is_empty() {
+                return Err(SourceAuthenticatorError::EmptyToken(id));
+            }
+            if id == SourceId::loopback() {
+                return Err(SourceAuthenticatorError::Reserved(id));
+            }
+            let token_digest: [u8; 32] = Sha256::digest(token).into();
+            for known in &sources {
+                if known.id == id {
+                    return Err(SourceAuthenticatorError::NameTwice(id));
+                }
+                if known.token_digest == token_digest {
+                    return Err(SourceAuthenticatorError::TokenTwice(known.id.clone(), id));
+                }
+            }
+            sources.push(KnownSource { id, token_digest });
+        }
+        Ok(Self { sources })
+    }
+
+    /// Names the source behind a request. A wrong token is refused wherever it comes from.
+    pub fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        remote: SocketAddr,
+    ) -> Result<SourceId, AuthenticationError> {
+        let mut credentials = headers.get_all(AUTHORIZATION).iter();
+        match (credentials.next(), credentials.next()) {
+            (Some(credential), None) => self
+                .source_of(credential.as_bytes())
+                .ok_or(AuthenticationError::UnknownToken),
+            (Some(_), Some(_)) => Err(AuthenticationError::UnknownToken),
+            (None, _) if is_direct_loopback(headers, remote) => Ok(SourceId::loopback()),
+            (None, _) => Err(AuthenticationError::TokenNeeded),
+        }
+    }
+
+    /// Compares with every token, in a time that says nothing about any of them.
+    fn source_of(&self, credential: &[u8]) -> Option<SourceId> {
+        let (scheme, token) = credential.split_at_checked(b"Bearer ".len())?;
+        if !scheme.eq_ignore_ascii_case(b"Bearer ") {
+            return None;
+        }
+        let digest: [u8; 32] = Sha256::digest(token.trim_ascii()).into();
+        let mut found = None;
+        for known in &self.sources {
+            if bool::from(known.token_digest.ct_eq(&digest)) {
+                found = Some(known.id.clone());
+            }
+        }
+        found
+    }
+}
+
+fn is_direct_loopback(headers: &HeaderMap, remote: SocketAddr) -> bool {
+    let address: IpAddr = remote.ip().to_canonical();
+    address.is_loopback() && INDIRECT.iter().all(|name| !headers.contains_key(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> SourceId {
+        text.parse().unwrap()
+    }
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn a_token_names_its_source_and_nothing_else_does() {
+        let authenticator =
+            SourceAuthenticator::new([(id("one"), "secret-1"), (id("two"), "secret-2")]).unwrap();
+        let far: SocketAddr = "203.0.113.5:4000".parse().unwrap();
+        let near: SocketAddr = "127.0.0.1:4000".parse().unwrap();
+        let ask =
+            |pairs: &[(&'static str, &str)], remote| authenticator.authenticate(&headers(pairs), remote);
+        assert_eq!(ask(&[("authorization", "Bearer secret-2")], far), Ok(id("two")));
+        assert_eq!(ask(&[("authorization", "bearer  secret-1")], near), Ok(id("one")));
+        for wrong in [
+            "Bearer secret-3",
+            "Bearer ",
+            "Basic secret-1",
+            "secret-1",
+            "Bearer secret-1x",
+        ] {
+            for remote in [near, far] {
+                assert_eq!(
+                    ask(&[("authorization", wrong)], remote),
+                    Err(AuthenticationError::UnknownToken),
+                    "{wrong}"
+                );
+            }
+        }
+        assert_eq!(ask(&[], far), Err(AuthenticationError::TokenNeeded));
+        assert_eq!(ask(&[], near), Ok(SourceId::loopback()));
+        assert_eq!(
+            ask(&[], "[::ffff:127.0.0.1]:1".parse().unwrap()),
+            Ok(SourceId::loopback())
+        );
+        for header in ["x-forwarded-for", "forwarded", "origin", "via"] {
+            assert_eq!(
+                ask(&[(header, "127.0.0.1")], near),
+                Err(AuthenticationError::TokenNeeded),
+                "{header}"
+            );
+        }
+    }
+
+    #[test]
+    fn sources_must_differ() {
+        let refused = |sources: [(SourceId, &str); 2]| SourceAuthenticator::new(sources).err().unwrap();
+        assert_eq!(
+            refused([(id("a"), "x"), (id("a"), "y")]),
+            SourceAuthenticatorError::NameTwice(id("a"))
+        );
+        assert_eq!(
+            refused([(id("a"), "x"), (id("b"), "x")]),
+            SourceAuthenticatorError::TokenTwice(id("a"), id("b"))
+        );
+        assert_eq!(
+            refused([(id("a"), "x"), (id("b"), " ")]),
+            SourceAuthenticatorError::EmptyToken(id("b"))
+        );
+        assert_eq!(
+            refused([(id("loopback"), "x"), (id("b"), "y")]),
+            SourceAuthenticatorError::Reserved(id("loopback"))
+        );
+    }
+}

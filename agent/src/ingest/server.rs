@@ -1,0 +1,179 @@
+//! The WebSocket listener for honeycomb sources (port 4000).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::http::header::{CONNECTION, HeaderName, WWW_AUTHENTICATE};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::{debug, info, warn};
+
+use super::authenticator::SourceAuthenticator;
+use super::session;
+use super::sessions::{CommandError, Sessions};
+use super::settings::IngestSettings;
+use super::source::{SourceCommand, SourceCursor, SourceEvent, SourceId};
+
+/// Pause after a failed accept: it fails when the process is out of file handles.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// Most headers of an upgrade request.
+const MOST_HEADERS: usize = 64;
+
+/// Ends a connection that did not become a WebSocket.
+const CLOSE: (HeaderName, &str) = (CONNECTION, "close");
+
+/// Says where a source stood when it was last heard.
+type CursorOf = dyn Fn(&SourceId) -> Option<SourceCursor> + Send + Sync;
+
+/// What all sessions share.
+pub(super) struct Shared {
+    pub(super) settings: IngestSettings,
+    pub(super) sessions: Sessions,
+    pub(super) events: mpsc::Sender<SourceEvent>,
+    pub(super) cursors: Box<CursorOf>,
+    authenticator: SourceAuthenticator,
+}
+
+/// The ingest side of the node: serves sources, and carries commands to them.
+#[derive(Clone)]
+pub struct Ingest {
+    shared: Arc<Shared>,
+}
+
+/// One accepted connection; what it holds is given back when its last part ends.
+#[derive(Clone)]
+struct Connection {
+    remote: SocketAddr,
+    ended: CancellationToken,
+    _counted: Arc<(OwnedSemaphorePermit, TaskTrackerToken)>,
+}
+
+impl Ingest {
+    /// `cursors` says where a source stood when it was last heard; it is asked once a session. `events`
+    /// is bounded, and a session reads nothing from its socket while there is no room.
+    pub fn new(
+        settings: IngestSettings,
+        authenticator: SourceAuthenticator,
+        cursors: impl Fn(&SourceId) -> Option<SourceCursor> + Send + Sync + 'static,
+        events: mpsc::Sender<SourceEvent>,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                settings,
+                sessions: Sessions::default(),
+                events,
+                cursors: Box::new(cursors),
+                authenticator,
+            }),
+        }
+    }
+
+    /// Tells a connected source something.
+    pub fn send(&self, source: &SourceId, command: SourceCommand) -> Result<(), CommandError> {
+        self.shared.sessions.send(source, command)
+    }
+
+    /// Serves until `shutdown`, and returns when the last session has ended.
+    pub async fn serve(&self, listener: TcpListener, shutdown: CancellationToken) {
+        let connections = Arc::new(Semaphore::new(self.shared.settings.connections));
+        let tracker = TaskTracker::new();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                accepted = listener.accept() => accepted,
+            };
+            let (stream, remote) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else {
+                debug!(%remote, "too many connections");
+                continue;
+            };
+            let connection = Connection {
+                remote,
+                ended: shutdown.child_token(),
+                _counted: Arc::new((permit, tracker.token())),
+            };
+            let shared = Arc::clone(&self.shared);
+            tracker.spawn(handshake(shared, stream, connection));
+        }
+        tracker.close();
+        tracker.wait().await;
+        info!("ingest stopped");
+    }
+}
+
+/// Speaks HTTP until the connection has become a WebSocket, or was refused.
+async fn handshake(shared: Arc<Shared>, stream: TcpStream, connection: Connection) {
+    let (remote, ended) = (connection.remote, connection.ended.clone());
+    let header_timeout = shared.settings.header_timeout;
+    let router = Router::new()
+        .fallback(upgrade)
+        .layer(Extension(connection))
+        .with_state(shared);
+    let http = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_headers(MOST_HEADERS)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .with_upgrades();
+    tokio::select! {
+        biased;
+        () = ended.cancelled() => {}
+        served = http => {
+            if let Err(error) = served {
+                debug!(%remote, %error, "handshake failed");
+            }
+        }
+    }
+}
+
+async fn upgrade(
+    State(shared): State<Arc<Shared>>,
+    Extension(connection): Extension<Connection>,
+    socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    request: Request,
+) -> Response {
+    let remote = connection.remote;
+    let source = match shared.authenticator.authenticate(request.headers(), remote) {
+        Ok(source) => source,
+        Err(error) => {
+            warn!(%remote, %error, "source refused");
+            let body = Json(serde_json::json!({ "error": error.to_string() }));
+            let headers = [(WWW_AUTHENTICATE, "Bearer"), CLOSE];
+            return (StatusCode::UNAUTHORIZED, headers, body).into_response();
+        }
+    };
+    let most = shared.settings.message_bytes;
+    match socket {
+        Err(rejection) => ([CLOSE], rejection).into_response(),
+        Ok(socket) => socket
+            .max_message_size(most)
+            .max_frame_size(most)
+            .on_failed_upgrade(move |error| debug!(%remote, %error, "upgrade failed"))
+            .on_upgrade(async move |socket| {
+                let ended = connection.ended.clone();
+                session::run(&shared, socket, source, ended).await;
+                drop(connection);
+            }),
+    }
+}
