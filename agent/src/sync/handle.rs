@@ -1,0 +1,140 @@
+//! What the rest of the node holds of the sync engine.
+
+use honeygraph_chain::peer::{CircuitState, PeerId, Standing};
+use honeygraph_chain::planner::PlannerStatus;
+use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::peers::PeerUrl;
+use crate::wire::shapes::{PeerEntry, SyncGapsAnswer, SyncMode};
+
+/// One peer as the engine sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PeerSummary {
+    /// Its name; what it calls itself once it has answered.
+    pub id: PeerId,
+    /// Its base URL.
+    pub url: PeerUrl,
+    /// Whether our own configuration names it.
+    pub configured: bool,
+    /// Whether it has answered its last call.
+    pub is_alive: bool,
+    /// Score in [-100, 100].
+    pub score: f64,
+    /// Reliability in [0, 1].
+    pub reliability: f64,
+    /// Good, on probation or banned.
+    pub standing: Standing,
+    /// Its circuit breaker.
+    pub circuit: CircuitState,
+    /// When it last answered, milliseconds since the Unix epoch.
+    pub last_seen_ms: Option<u64>,
+    /// The blocks it says it has.
+    pub available: Option<BlockRange>,
+    /// Requests in flight to it.
+    pub in_flight: u32,
+}
+
+/// What the engine is doing, after each change.
+#[derive(Debug, Clone, Default)]
+pub struct SyncView {
+    /// Its state.
+    pub mode: Option<SyncMode>,
+    /// Whether missing blocks are being fetched.
+    pub is_syncing: bool,
+    /// The peers it knows.
+    pub peers: Vec<PeerSummary>,
+    /// What the planner holds.
+    pub planner: PlannerStatus,
+    /// Gaps that were noticed since the start.
+    pub gaps_detected: u64,
+    /// Bytes received from peers in answers with blocks.
+    pub fetched_bytes: u64,
+    /// Bytes of the blocks that were needed and came from peers.
+    pub needed_bytes: u64,
+}
+
+/// A peer that is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RegisterError {
+    /// The list of peers is full.
+    #[error("the list of peers is full at {0}; set SYNC_PEERS_MAX higher or remove some")]
+    Full(usize),
+    /// It is ourselves.
+    #[error("that is this node itself")]
+    Itself,
+    /// The engine is gone.
+    #[error("the sync engine has stopped")]
+    Gone,
+}
+
+/// What the voters say about a block.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConsensusFound {
+    /// The hash they agree on.
+    pub block_hash: ContentId,
+    /// Those who say so.
+    pub voters: Vec<String>,
+    /// Their weight as a part of the configured weight.
+    pub confidence: f64,
+}
+
+/// What the engine can be asked to do.
+#[derive(Debug)]
+pub(super) enum SyncCommand {
+    Register { id: Option<PeerId>, url: PeerUrl, reply: oneshot::Sender<Result<(), RegisterError>> },
+    Discover { nodes: Vec<PeerEntry>, reply: oneshot::Sender<usize> },
+    SyncGaps { only: Option<Vec<BlockRange>>, reply: oneshot::Sender<SyncGapsAnswer> },
+    Consensus { block: BlockNumber, reply: oneshot::Sender<Option<ConsensusFound>> },
+}
+
+/// The sync engine is gone: the node is stopping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the sync engine has stopped")]
+pub struct SyncGone;
+
+/// What the rest of the node holds of the sync engine; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct SyncHandle {
+    commands: mpsc::Sender<SyncCommand>,
+    view: watch::Receiver<SyncView>,
+}
+
+impl SyncHandle {
+    pub(super) fn new(commands: mpsc::Sender<SyncCommand>, view: watch::Receiver<SyncView>) -> Self {
+        Self { commands, view }
+    }
+
+    /// What the engine is doing, after each change.
+    pub fn view(&self) -> watch::Receiver<SyncView> {
+        self.view.clone()
+    }
+
+    /// Takes a peer, whose registration was authorized.
+    pub async fn register(&self, id: Option<PeerId>, url: PeerUrl) -> Result<(), RegisterError> {
+        self.ask(|reply| SyncCommand::Register { id, url, reply }).await.unwrap_or(Err(RegisterError::Gone))
+    }
+
+    /// Looks for peers now: among these, at the configured honeycomb nodes, and in the peers' own lists.
+    /// Gives the number of peers that are known afterwards.
+    pub async fn discover(&self, nodes: Vec<PeerEntry>) -> Result<usize, SyncGone> {
+        self.ask(|reply| SyncCommand::Discover { nodes, reply }).await
+    }
+
+    /// Fills gaps now (all of them, or those within the given ranges) and waits for the outcome; answers at
+    /// once where such a run is on already.
+    pub async fn sync_gaps(&self, only: Option<Vec<BlockRange>>) -> Result<SyncGapsAnswer, SyncGone> {
+        self.ask(|reply| SyncCommand::SyncGaps { only, reply }).await
+    }
+
+    /// Asks the configured voters for a block; none without a majority of them.
+    pub async fn consensus(&self, block: BlockNumber) -> Result<Option<ConsensusFound>, SyncGone> {
+        self.ask(|reply| SyncCommand::Consensus { block, reply }).await
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> SyncCommand) -> Result<T, SyncGone> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| SyncGone)?;
+        answer.await.map_err(|_| SyncGone)
+    }
+}
