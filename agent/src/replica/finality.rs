@@ -1,7 +1,7 @@
 //! Checkpoints that sources report, votes on anchors, and the last irreversible block.
 
 use honeygraph_chain::block::HashedBlock;
-use honeygraph_chain::checkpoint::{Anchor, DeltaWriter};
+use honeygraph_chain::checkpoint::{Anchor, DeltaDocument, DeltaWriter};
 use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::network::CheckpointKind;
 use honeygraph_chain::peer::PeerFault;
@@ -40,6 +40,9 @@ impl Replica {
         if let Some(anchor) = self.agreed_anchor(number) {
             return Some(anchor.state_hash);
         }
+        if let Some(id) = self.named.get(&number) {
+            return Some(*id);
+        }
         let mut weights: Vec<(ContentId, u64)> = Vec::new();
         for (source, id) in self.reports.get(&number)? {
             let weight = self.settings.voters.weight(&VoterId(source.to_string())).max(1);
@@ -51,6 +54,24 @@ impl Replica {
         let (best, weight) = weights.iter().copied().max_by_key(|(_, weight)| *weight)?;
         let contested = weights.iter().any(|(id, other)| *id != best && *other == weight);
         (!contested).then_some(best)
+    }
+
+    /// The newest checkpoint above the state height that somebody trusted reports.
+    pub fn newest_reported(&self) -> Option<(BlockNumber, ContentId)> {
+        let height = self.writer.position().map_or(BlockNumber::default(), |position| position.state_height);
+        let trusted = self.settings.trusted_checkpoint.map(|(number, _)| number);
+        let mut numbers: Vec<_> =
+            self.reports.keys().chain(self.votes.keys()).copied().chain(trusted).filter(|number| *number > height).collect();
+        numbers.sort_unstable();
+        numbers.into_iter().rev().find_map(|number| Some((number, self.reported_checkpoint(number)?)))
+    }
+
+    /// Learns the checkpoints that a trusted delta document names: its content id was checked.
+    pub fn learn_named(&mut self, document: &DeltaDocument) {
+        let height = self.writer.position().map_or(BlockNumber::default(), |position| position.state_height);
+        self.named = self.named.split_off(&height.next());
+        let ahead = document.chain.iter().filter(|delta| delta.hive_block > height);
+        self.named.extend(ahead.map(|delta| (delta.hive_block, delta.hash)).take(MAX_OPEN_CHECKPOINTS));
     }
 
     /// What the voters agree on at a checkpoint, if they do.

@@ -71,6 +71,8 @@ pub struct Replica {
     /// Content ids that sources report for checkpoints above the last irreversible block.
     reports: BTreeMap<BlockNumber, BTreeMap<SourceId, ContentId>>,
     votes: BTreeMap<BlockNumber, BTreeMap<VoterId, Anchor>>,
+    /// Content ids that a checkpoint document of somebody trusted names for the checkpoints before it.
+    named: BTreeMap<BlockNumber, ContentId>,
     /// Who handed over the blocks that no checkpoint proves yet.
     provenance: BTreeMap<BlockNumber, Provenance>,
     /// How far each source's log was taken, to be stored with the next commit.
@@ -101,6 +103,7 @@ impl Replica {
             sources: BTreeMap::new(),
             reports: BTreeMap::new(),
             votes: BTreeMap::new(),
+            named: BTreeMap::new(),
             provenance: BTreeMap::new(),
             cursors: BTreeMap::new(),
             outbox: Vec::new(),

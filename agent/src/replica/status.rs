@@ -1,6 +1,6 @@
 //! What a replica says about itself.
 
-use honeygraph_chain::BlockNumber;
+use honeygraph_chain::{BlockNumber, ContentId};
 use honeygraph_chain::interval::IntervalSet;
 use honeygraph_chain::quorum::Voters;
 use serde::Serialize;
@@ -54,6 +54,8 @@ pub struct ReplicaStatus {
     pub network_head: Option<BlockNumber>,
     /// First block that sources have sent but that waits for a gap to be filled.
     pub first_pending: Option<BlockNumber>,
+    /// The newest checkpoint above the state height that somebody trusted reports.
+    pub newest_reported: Option<(BlockNumber, ContentId)>,
     /// Highest block that is applied, committed or not.
     pub applied: Option<BlockNumber>,
     /// The sources.
@@ -91,6 +93,7 @@ impl Replica {
             have: self.writer.have().clone(),
             network_head: self.network_head(),
             first_pending: self.first_pending(),
+            newest_reported: self.newest_reported(),
             applied: running.map(|running| running.stage.tip.number),
             sources: sources.collect(),
             forks: forks.collect(),

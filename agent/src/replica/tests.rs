@@ -170,11 +170,7 @@ fn a_lie_in_a_proven_period_commits_nothing_and_names_the_liar() {
     let outcome = replica
         .extend(&peer("honest"), &lie(100..200, 120)[50..])
         .unwrap();
-    let ExtendOutcome::Rejected {
-        discarded,
-        fault,
-        suspects,
-    } = outcome
+    let ExtendOutcome::Rejected { discarded, fault, suspects, .. } = outcome
     else {
         panic!("{outcome:?}")
     };

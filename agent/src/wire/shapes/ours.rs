@@ -180,6 +180,14 @@ pub struct CheckpointEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub state_digest: Option<StateDigest>,
+    /// Content id of the last full state before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub root: Option<ContentId>,
+    /// Content id of the full state before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub prev_root: Option<ContentId>,
     /// Size of the document in bytes, none where this node does not hold it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document_bytes: Option<u64>,
