@@ -495,6 +495,35 @@ fn status_says_what_is_missing() {
 }
 
 #[test]
+fn what_waits_for_a_hole_is_bounded_and_requested_again() {
+    let many = AssemblerLimits {
+        hole_operations: 1_000,
+        ..small()
+    };
+    let light = AssemblerLimits {
+        held_bytes: 4_000,
+        ahead_operations: 1_000,
+        ..many
+    };
+    for limits in [many, light] {
+        let mut assembler = Assembler::new(limits, Some(cursor(9, 100)));
+        run(&mut assembler, vec![put(10, 101)]);
+        let mut not_taken = Vec::new();
+        for number in 12..100 {
+            let outputs = run(&mut assembler, vec![put(number, 101)]);
+            not_taken.extend(outputs.into_iter().filter(|line| line.starts_with("not taken")));
+            assert!(assembler.ahead.len() <= 40);
+        }
+        let kept = u64::try_from(assembler.ahead.len()).unwrap();
+        assert_eq!(not_taken.first(), Some(&format!("not taken {}", 12 + kept)));
+        assert_eq!(not_taken.len() + assembler.ahead.len(), 88);
+        let next = 12 + kept;
+        let request = format!("request {next}..={}", next + 4);
+        assert_eq!(run(&mut assembler, vec![put(11, 101)]).last(), Some(&request));
+    }
+}
+
+#[test]
 fn a_block_without_end_does_not_fill_the_memory() {
     let mut assembler = resumed(9, 100);
     let mut restarts = 0;
