@@ -133,14 +133,8 @@ impl Assembler {
     /// in a later block is the beginning of that block.
     pub(super) fn front_from_told(&mut self) {
         if let Some(told) = self.told.filter(|told| told.next_index == self.next_index) {
-            // With nothing logged yet, the head has no operations that we could have missed.
-            let nothing_logged = told.next_index == OperationIndex::default();
             self.front = Front::At {
-                next: if nothing_logged {
-                    told.head
-                } else {
-                    told.head.next()
-                },
+                next: told.head.next(),
                 below: Below::Told,
             };
         }

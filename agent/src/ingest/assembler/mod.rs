@@ -67,6 +67,8 @@ pub struct Assembler {
     request: Option<Request>,
     /// Blocks up to here are complete, once nothing below `known_end` is missing.
     complete_through: Option<BlockNumber>,
+    /// The index after the last one, as the last `sync_status` of this session said.
+    told_end: Option<OperationIndex>,
     told: Option<Told>,
     previous: Option<Previous>,
     markers: Markers,
@@ -155,6 +157,7 @@ impl Assembler {
             open: None,
             request: None,
             complete_through: None,
+            told_end: None,
             told: None,
             previous: None,
             markers: Markers::Indexed,
@@ -196,7 +199,10 @@ impl Assembler {
             previous: message.prev_hash,
         }));
         self.raise_head(covered, &mut out);
-        self.complete(covered);
+        // It may be one of the last session, sent again before the operations that we missed since.
+        if self.taken > 0 || self.told_end.is_some() {
+            self.complete(covered);
+        }
         self.settle(now, &mut out);
         out
     }
@@ -212,6 +218,7 @@ impl Assembler {
             self.raise_head(head, &mut out);
         }
         let end = message.last_index.next();
+        self.told_end = Some(end);
         self.told = message.block_num.map(|head| Told {
             next_index: end,
             head,

@@ -212,14 +212,39 @@ fn a_source_that_streams_its_history_after_telling_where_it_stands_is_taken_from
 #[test]
 fn a_source_without_operations_can_be_told_from_one_with_lost_ones() {
     let mut assembler = fresh();
+    // What block 98 held before this log began is not known.
     assembler.sync_status(status(-1, Some(98)), at(0));
     assert_eq!(
-        shape(&assembler.sync_status(status(-1, Some(100)), at(0))),
-        ["empty 98..=99"]
+        run(&mut assembler, vec![put(0, 100), marker(1, 100), put(2, 101)]),
+        ["empty 99..=99", "block 100: 2"]
+    );
+
+    let mut told_the_same_block = fresh();
+    told_the_same_block.sync_status(status(-1, Some(98)), at(0));
+    let entries = vec![put(0, 98), marker(1, 98), put(2, 100)];
+    assert_eq!(
+        run(&mut told_the_same_block, entries),
+        ["block 98: 2", "empty 99..=99"]
+    );
+
+    let mut empty = fresh();
+    empty.sync_status(status(-1, Some(98)), at(0));
+    assert_eq!(
+        shape(&empty.sync_status(status(-1, Some(101)), at(0))),
+        ["empty 99..=100"]
+    );
+}
+
+#[test]
+fn a_checkpoint_before_anything_else_does_not_make_blocks_empty() {
+    let mut assembler = resumed(9, 100);
+    assert_eq!(
+        shape(&assembler.checkpoint(&checkpoint(150), at(0))),
+        ["checkpoint 149"]
     );
     assert_eq!(
-        run(&mut assembler, vec![put(0, 100), marker(1, 100), put(2, 101)]),
-        ["block 100: 2"]
+        run(&mut assembler, vec![put(10, 101), marker(11, 101), put(12, 102)]),
+        ["block 101: 2"]
     );
 }
 
