@@ -1,0 +1,151 @@
+//! Handing blocks over to the replica, in order, at the front.
+
+use honeygraph_chain::BlockRange;
+use honeygraph_chain::peer::{PeerFault, PeerId};
+use honeygraph_chain::planner::Event;
+
+use super::{Done, SyncEngine};
+use crate::replica::ExtendOutcome;
+use crate::sync::buffer::Run;
+use crate::sync::fetch::Fetched;
+
+/// Hand-overs under way at most: one is applied while the next one waits.
+const HANDING_MAX: usize = 2;
+
+/// A run that was handed over, and what became of it.
+#[derive(Debug)]
+pub(super) struct Handed {
+    run: Run,
+    range: BlockRange,
+    outcome: ExtendOutcome,
+}
+
+impl SyncEngine {
+    /// Hands over what is next.
+    pub(super) fn hand_over(&mut self) {
+        let halted = self.status.borrow().position.as_ref().is_none_or(|position| position.halted.is_some());
+        if halted {
+            return;
+        }
+        while self.handing < HANDING_MAX {
+            let Some(run) = self.buffer.take(self.front_next) else { break };
+            let Some(range) = run.range() else { continue };
+            self.front_next = range.end().next();
+            self.handing += 1;
+            self.step(Event::RangeVerified { range });
+            let replica = self.replica.clone();
+            self.tasks.spawn(async move {
+                let outcome = match linked(&run) {
+                    Some(blocks) => replica.extend(run.peer.clone(), blocks).await,
+                    None => replica.extend_operations(run.peer.clone(), operations(&run)).await,
+                };
+                match outcome {
+                    Ok(outcome) => Done::Handed(Handed { run, range, outcome }),
+                    Err(gone) => Done::Gone(gone),
+                }
+            });
+        }
+        self.hand_over_history();
+    }
+
+    pub(super) fn on_handed(&mut self, handed: Handed) {
+        self.handing = self.handing.saturating_sub(1);
+        let Handed { run, range, outcome } = handed;
+        match outcome {
+            ExtendOutcome::Accepted { applied, .. } => {
+                self.count_synced(&run);
+                self.needed_bytes += bytes_of(&run);
+                self.settle_blame(&run);
+                if applied < range.end() {
+                    // Commits are held before the end of the run; the rest is handed over after that.
+                    if let Ok(rest) = BlockRange::new(applied.next(), range.end()) {
+                        self.buffer.put(run.part(rest));
+                    }
+                    self.front_next = applied.next();
+                }
+            }
+            ExtendOutcome::NotNext { next } => {
+                if let Ok(rest) = BlockRange::new(next.max(range.start()), range.end()) {
+                    self.buffer.put(run.part(rest));
+                }
+                self.front_next = next;
+            }
+            ExtendOutcome::Rejected { discarded, fault, suspects, evidence } => {
+                self.front_next = discarded.start();
+                for (peer, block) in evidence {
+                    self.ledger.remember(peer, block.number, block.hash);
+                }
+                if suspects.len() > 1 {
+                    for block in &run.blocks {
+                        if let Fetched::Linked(fetched) = block {
+                            self.ledger.remember(run.peer.clone(), block.number(), fetched.block.hash());
+                        }
+                    }
+                }
+                let blamed = if suspects.len() == 1 { suspects } else { Vec::new() };
+                let whole = BlockRange::new(discarded.start().min(range.start()), range.end()).unwrap_or(range);
+                tracing::warn!(range = %whole, %fault, peers = ?blamed, "blocks refused");
+                self.buffer.discard(whole);
+                self.step(Event::RangeRejected { range: whole, blamed, fault });
+            }
+            ExtendOutcome::NeedsCheckpoint { block } => {
+                tracing::debug!(%block, peer = %run.peer, "blocks of an older peer wait for their checkpoint");
+                self.front_next = range.start();
+                self.step(Event::RangeRejected { range, blamed: Vec::new(), fault: PeerFault::NotFound });
+            }
+            ExtendOutcome::Halted => {
+                self.front_next = range.start();
+                self.buffer.put(run);
+            }
+        }
+    }
+
+    /// Names the peers whose earlier answers differ from blocks that stand now.
+    fn settle_blame(&mut self, run: &Run) {
+        if self.ledger.is_empty() {
+            return;
+        }
+        let proven = run.blocks.iter().filter_map(|block| match block {
+            Fetched::Linked(fetched) => Some((fetched.block.number(), fetched.block.hash())),
+            Fetched::Operations { .. } => None,
+        });
+        let guilty: Vec<PeerId> = self.ledger.settle(proven).into_iter().collect();
+        for peer in guilty {
+            tracing::warn!(%peer, "peer gave blocks that a checkpoint disproved");
+            self.step(Event::PeerFaulted { peer, fault: PeerFault::CheckpointMismatch });
+        }
+    }
+}
+
+/// The blocks of a run with links of their own; none if there is one without.
+pub(super) fn linked(run: &Run) -> Option<Vec<crate::replica::FetchedBlock>> {
+    run.blocks
+        .iter()
+        .map(|block| match block {
+            Fetched::Linked(fetched) => Some(fetched.clone()),
+            Fetched::Operations { .. } => None,
+        })
+        .collect()
+}
+
+fn operations(run: &Run) -> Vec<(honeygraph_chain::BlockNumber, honeygraph_chain::Operations, u64)> {
+    run.blocks
+        .iter()
+        .map(|block| match block {
+            Fetched::Linked(fetched) => {
+                (fetched.block.number(), fetched.block.block().operations.clone(), fetched.timestamp_ms)
+            }
+            Fetched::Operations { number, operations, timestamp_ms } => (*number, operations.clone(), *timestamp_ms),
+        })
+        .collect()
+}
+
+pub(super) fn bytes_of(run: &Run) -> u64 {
+    run.blocks
+        .iter()
+        .map(|block| match block {
+            Fetched::Linked(fetched) => fetched.block.bytes().len() as u64,
+            Fetched::Operations { .. } => 0,
+        })
+        .sum()
+}
