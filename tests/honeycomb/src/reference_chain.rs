@@ -382,7 +382,8 @@ impl ReferenceChain {
         self.kept.get(usize::try_from(place).ok()?)
     }
 
-    /// Kept blocks with an operation of these running indexes, oldest first.
+    /// Kept blocks with an operation of these running indexes, oldest first, with the empty blocks between
+    /// and right after them.
     pub fn blocks_with_indexes(
         &self,
         indexes: RangeInclusive<u64>,
@@ -390,10 +391,10 @@ impl ReferenceChain {
         let from = self
             .kept
             .partition_point(|block| block.indexes().end <= *indexes.start());
-        self.kept
-            .range(from..)
-            .take_while(move |block| block.first_index <= *indexes.end())
-            .filter(|block| !block.indexes().is_empty())
+        let end = indexes.end().saturating_add(1);
+        self.kept.range(from..).take_while(move |block| {
+            block.first_index < end || (block.first_index == end && block.indexes().is_empty())
+        })
     }
 
     /// A document of the chain by its content id: the genesis, or a kept checkpoint's.

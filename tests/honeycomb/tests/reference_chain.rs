@@ -214,15 +214,25 @@ fn indexes_find_their_blocks() {
     }
     for block in chain.kept().filter(|block| !block.indexes().is_empty()) {
         let indexes = block.indexes();
-        for index in [indexes.start, indexes.end - 1] {
-            let found: Vec<_> = chain.blocks_with_indexes(index..=index).collect();
-            assert_eq!(found, [block]);
+        let part: Vec<_> = chain.blocks_with_indexes(indexes.start..=indexes.start).collect();
+        assert_eq!(part, [block]);
+        let mut whole = chain.blocks_with_indexes(indexes.end - 1..=indexes.end - 1);
+        assert_eq!(whole.next(), Some(block));
+        // Up to the next block that has operations.
+        let mut number = block.block.number();
+        for empty in whole {
+            number = number.next();
+            assert_eq!(empty.block.number(), number);
+            assert!(empty.indexes().is_empty());
         }
+        let next = chain.block(number.next());
+        assert!(next.is_none_or(|next| !next.indexes().is_empty()));
     }
     let last = chain.head().next_index;
     assert_eq!(chain.blocks_with_indexes(last..=u64::MAX).count(), 0);
-    let all = chain.kept().filter(|block| !block.indexes().is_empty()).count();
-    assert_eq!(chain.blocks_with_indexes(0..=last).count(), all);
+    let with_operations = chain.blocks_with_indexes(0..=last).next().unwrap();
+    let first = with_operations.block.number().get() - chain.genesis_block().get();
+    assert_eq!(chain.blocks_with_indexes(0..=last).count() as u64, 601 - first);
 }
 
 #[test]
