@@ -27,7 +27,7 @@ pub struct GeneratorSettings {
 }
 
 impl Default for GeneratorSettings {
-    /// 10 operations or 2 KB a block, one block in 20 empty, about 18,000 leaves.
+    /// 10 operations or 2 KB a block, one block in 20 empty, about 13,000 leaves.
     fn default() -> Self {
         Self {
             operations_per_block: 10,
@@ -212,7 +212,7 @@ impl Generator {
             .random
             .random_range(1..=self.accounts[seller].balance / 10 + 1);
         let rate = f64::from(self.random.random_range(10_000..2_000_000_u32)) / 1_000_000.0;
-        let (transaction, settlement) = (self.content_id(), self.content_id());
+        let transaction = self.content_id();
         let name = self.accounts[seller].name.clone();
         self.accounts[seller].balance = self.accounts[seller].balance.saturating_sub(amount);
         let order = path([
@@ -224,17 +224,14 @@ impl Generator {
         operations.push(Operation::Put {
             path: order.clone(),
             data: object([
-                ("addr", text(&settlement)),
                 ("amount", count(amount)),
                 ("block", count(number.get())),
                 (
                     "expire_path",
                     text(&format!("{}:{transaction}", number.saturating_add(864_000))),
                 ),
-                ("fee", count(amount / 200)),
                 ("from", text(&name)),
                 ("hive", count(amount / 3)),
-                ("hive_id", text(&transaction[..40])),
                 ("rate", JsonValue::Number(rate)),
                 ("sig", text(&self.signature())),
                 ("txid", text(&transaction)),
@@ -267,7 +264,7 @@ impl Generator {
     fn contract(&mut self, number: BlockNumber, operations: &mut Vec<Operation>) {
         let owner = self.account();
         let name = self.accounts[owner].name.clone();
-        let files = (0..self.random.random_range(4..13_u32))
+        let files = (0..self.random.random_range(1..5_u32))
             .map(|_| (self.content_id(), count(self.random.random_range(1_000..900_000))))
             .collect();
         let contract = path(["contract", &name, &self.unique("0", number)]);
@@ -280,6 +277,7 @@ impl Generator {
                 ),
                 ("df", JsonValue::object(files)),
                 ("e", text(&format!("{}:0", number.saturating_add(864_000)))),
+                ("m", text(&self.metadata())),
                 ("n", JsonValue::Array(vec![text("dlux-io"), text(&name)])),
                 ("open", JsonValue::Bool(self.happens(500))),
                 ("sig", text(&self.signature())),
@@ -363,6 +361,16 @@ impl Generator {
     fn unique(&mut self, prefix: &str, number: BlockNumber) -> String {
         self.serial += 1;
         format!("{prefix}:{number}:{}", self.serial)
+    }
+
+    /// What a contract says about its files, in one line.
+    fn metadata(&mut self) -> String {
+        let mut metadata = "1|autoFolder".to_owned();
+        for _ in 0..self.random.random_range(3..9_u32) {
+            metadata.push_str(",honey-frame.mp4.");
+            metadata.push_str(&self.content_id());
+        }
+        metadata
     }
 
     /// As long as a Hive signature.

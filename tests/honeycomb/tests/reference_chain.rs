@@ -202,8 +202,8 @@ fn memory_and_state_stay_bounded() {
         chain.fork(head.saturating_sub(3_000), 7),
         Err(ChainError::NotKept { .. })
     ));
-    // The vectors' leaves, 3 an account, 12 an order, at most 21 a contract, 1 a message.
-    assert!(most < 1_500 + 80 * 3 + 20 * (12 + 21 + 1), "{most} leaves");
+    // The vectors' leaves, 3 an account, 9 an order, at most 14 a contract, 1 a message.
+    assert!(most < 1_500 + 80 * 3 + 20 * (9 + 14 + 1), "{most} leaves");
 }
 
 #[test]
