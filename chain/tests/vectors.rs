@@ -161,6 +161,39 @@ fn a_changed_content_id_fails() {
     assert_eq!((report.passed(), report.failures().len()), (7, 1));
 }
 
+/// Ids from an independent implementation of the tree layout: full and barely started nodes of links.
+#[test]
+fn content_ids_of_other_lengths_pass() {
+    let rule = "byte[i] = (i*31 + (i>>8)) & 255";
+    let file = json!({ "cids": [
+        { "len": 786_431, "rule": rule, "cid": "Qmdp658hnK8Lh1SY5mrzoWKaCD2X34dUyYdXmDBajbPbaS" },
+        { "len": 91_226_112, "rule": rule, "cid": "QmU8sUZgyaJbqirQm1KfhCXdPt5ug3fizSMVXBxR4bwxgs" },
+        { "len": 91_226_113, "rule": rule, "cid": "QmRfsci5qosF7kxmibp2MtbuEbzNyC9ymW6JtvqTEzj9wL" },
+    ] });
+    let report = check_value(&file);
+    assert!(report.is_success(), "{report}");
+}
+
+proptest::proptest! {
+    /// Whatever bytes stand in a file, the check ends with a report.
+    #[test]
+    fn damaged_files_never_panic(place in 0_usize..30_000, byte: u8, length in 0_usize..60_000) {
+        let mut file = chain_vectors();
+        for part in ["canonicalJson", "blocks", "states"] {
+            file[part].as_array_mut().unwrap().truncate(25);
+        }
+        for part in ["publishedStates", "checkpoints"] {
+            file[part].as_array_mut().unwrap().truncate(1);
+        }
+        let mut bytes = serde_json::to_vec(&file).unwrap();
+        bytes[place] = byte;
+        let damaged = check(&bytes);
+        proptest::prop_assert!(damaged.passed() > 0 || !damaged.is_success());
+        bytes.truncate(length);
+        proptest::prop_assert!(!check(&bytes).is_success());
+    }
+}
+
 #[test]
 fn any_entry_that_is_malformed_fails_and_nothing_panics() {
     let file = chain_vectors();
