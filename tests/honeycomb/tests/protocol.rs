@@ -361,17 +361,17 @@ async fn what_is_still_to_come_is_not_sent_twice() {
         .say(json!({"type": "request_missing", "from": 2, "to": head.next_index - 1}))
         .await;
     // The first block has 7 operations: it goes on, 2..=6 are repeated, then come the next blocks.
-    let mut heard = Vec::new();
+    let mut indexes = Vec::new();
     connection.acknowledge(4).await;
-    while heard.last() != Some(&(head.next_index - 1)) {
+    while indexes.last() != Some(&(head.next_index - 1)) {
         let message = connection.hear().await;
         if let Some(index) = message["index"].as_u64() {
-            heard.push(index);
+            indexes.push(index);
             connection.acknowledge(index).await;
         }
     }
     let expected: Vec<_> = (5..7).chain(2..7).chain(7..head.next_index).collect();
-    assert_eq!(heard, expected);
+    assert_eq!(indexes, expected);
     until(&mut progress, |progress| progress.answered_requests == 1).await;
 }
 
