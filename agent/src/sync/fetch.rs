@@ -13,7 +13,7 @@ use crate::peers::client::{BatchOutcome, BatchRequest, PeerClient};
 use crate::peers::{FetchError, PeerUrl};
 use crate::replica::FetchedBlock;
 use crate::wire::batch::BatchExtent;
-use crate::wire::shapes::{FullBlock, ReportedBlock};
+use crate::wire::shapes::ReportedBlock;
 use crate::wire::{NetworkName, UnixMillis};
 
 /// A block as a peer gave it.
@@ -119,9 +119,7 @@ async fn fetch_singly(client: &PeerClient, url: &PeerUrl, order: &FetchOrder) ->
         Answer { blocks: Vec::new(), bytes: 0, block_bytes: 0, elapsed: Duration::ZERO, fault: None };
     let ask = async {
         for number in order.range.iter() {
-            let block: FullBlock = client.block_by_number(url, number, None).await.map_err(fault_of)?;
-            let reported =
-                block.into_reported(number).map_err(|_| FetchFault::Peer(PeerFault::Malformed))?;
+            let reported = client.block_by_number(url, number, None).await.map_err(fault_of)?;
             let fetched = from_reported(reported)?;
             let bytes = match &fetched {
                 Fetched::Linked(fetched) => fetched.block.bytes().len() as u64,

@@ -62,6 +62,7 @@ enum Done {
     Voted(Voted),
     Named { id: ContentId, learned: bool },
     Booted(Result<(), String>),
+    Nothing,
     Gone(ReplicaGone),
 }
 
@@ -255,7 +256,7 @@ impl SyncEngine {
                 }
             }
             Done::Booted(result) => self.on_booted(result),
-            Done::Gone(_) => {}
+            Done::Gone(_) | Done::Nothing => {}
         }
     }
 
@@ -345,7 +346,7 @@ impl SyncEngine {
         let (replica, job) = (self.replica.clone(), self.persist_job());
         self.tasks.spawn(async move {
             match replica.write(job).await {
-                Ok(()) => Done::Learned { range: honeygraph_chain::BlockRange::single(BlockNumber::default()), learned: false },
+                Ok(()) => Done::Nothing,
                 Err(gone) => Done::Gone(gone),
             }
         });

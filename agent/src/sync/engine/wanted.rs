@@ -91,7 +91,7 @@ impl SyncEngine {
             let replica = self.replica.clone();
             self.tasks.spawn(async move {
                 match replica.set_history_start(start).await {
-                    Ok(()) => super::Done::Learned { range: BlockRange::single(start), learned: false },
+                    Ok(()) => super::Done::Nothing,
                     Err(gone) => super::Done::Gone(gone),
                 }
             });
