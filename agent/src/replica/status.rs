@@ -1,9 +1,9 @@
 //! What a replica says about itself.
 
-use honeygraph_chain::{BlockNumber, ContentId};
 use honeygraph_chain::checkpoint::Anchor;
 use honeygraph_chain::interval::IntervalSet;
 use honeygraph_chain::quorum::Voters;
+use honeygraph_chain::{BlockNumber, ContentId};
 use serde::Serialize;
 
 use super::Replica;

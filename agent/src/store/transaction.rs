@@ -318,7 +318,8 @@ impl Transaction<'_> {
             }
         }
         for (url, record) in records {
-            self.batch.insert(peers, url.as_str(), json_to_bytes("peer", record)?);
+            self.batch
+                .insert(peers, url.as_str(), json_to_bytes("peer", record)?);
         }
         Ok(())
     }

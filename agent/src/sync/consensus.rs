@@ -30,19 +30,32 @@ pub(super) async fn ask(
         }
     };
     if let Some(hash) = ours {
-        let standing = status.sources.iter().filter(|source| source.canonical && source.tip >= Some(block));
+        let standing = status
+            .sources
+            .iter()
+            .filter(|source| source.canonical && source.tip >= Some(block));
         votes.extend(standing.map(|source| (VoterId(source.source.clone()), hash)));
     }
     let mut asked = JoinSet::new();
     for (voter, url) in peers {
         let client = client.clone();
-        asked.spawn(async move { client.hash(&url, block).await.ok().map(|answer| (voter, answer.block_hash)) });
+        asked.spawn(async move {
+            client
+                .hash(&url, block)
+                .await
+                .ok()
+                .map(|answer| (voter, answer.block_hash))
+        });
     }
     while let Some(answer) = asked.join_next().await {
         votes.extend(answer.ok().flatten());
     }
     match voters.decide(votes) {
-        Agreement::Agreed { value, voters, confidence } => Some(ConsensusFound {
+        Agreement::Agreed {
+            value,
+            voters,
+            confidence,
+        } => Some(ConsensusFound {
             block_hash: value,
             voters: voters.into_iter().map(|voter| voter.0).collect(),
             confidence,

@@ -58,7 +58,10 @@ impl SyncEngine {
             return;
         }
         let only_genesis = matches!(self.settings.start, Start::NewChain { .. });
-        let heard_all = self.registry.iter().all(|(key, _)| self.probed_once.contains(key));
+        let heard_all = self
+            .registry
+            .iter()
+            .all(|(key, _)| self.probed_once.contains(key));
         if !only_genesis && !heard_all && self.started.elapsed() < PATIENCE {
             return;
         }
@@ -97,14 +100,17 @@ impl SyncEngine {
         };
         self.boot.under_way = true;
         let (client, replica) = (self.client.clone(), self.replica.clone());
-        self.tasks.spawn(async move { Done::Booted(start(&client, &replica, plan).await) });
+        self.tasks
+            .spawn(async move { Done::Booted(start(&client, &replica, plan).await) });
     }
 
     pub(super) fn on_booted(&mut self, result: Result<(), String>) {
         self.boot.under_way = false;
         self.boot.attempts = self.boot.attempts.saturating_add(1);
         if let Err(reason) = result {
-            let wait = AGAIN_AFTER.saturating_mul(1 << self.boot.attempts.min(5)).min(AGAIN_AFTER_MAX);
+            let wait = AGAIN_AFTER
+                .saturating_mul(1 << self.boot.attempts.min(5))
+                .min(AGAIN_AFTER_MAX);
             tracing::warn!(reason, retry_seconds = wait.as_secs(), "cannot start yet");
             self.boot.again_at = Some(Instant::now() + wait);
         }
@@ -134,7 +140,10 @@ async fn start(client: &PeerClient, replica: &ReplicaHandle, plan: Plan) -> Resu
             .map(|_| ())
             .map_err(|error| error.to_string()),
         Err(reason) if plan.genesis.is_some() && plan.peers.is_empty() => {
-            tracing::info!(reason, "no peer has the documents; starting from the genesis document");
+            tracing::info!(
+                reason,
+                "no peer has the documents; starting from the genesis document"
+            );
             start_from_genesis(replica, &plan).await
         }
         Err(reason) => Err(format!("checkpoint {id} of block {number}: {reason}")),
@@ -142,10 +151,17 @@ async fn start(client: &PeerClient, replica: &ReplicaHandle, plan: Plan) -> Resu
 }
 
 async fn start_from_genesis(replica: &ReplicaHandle, plan: &Plan) -> Result<(), String> {
-    let Some((path, wanted)) = &plan.genesis else { return Err("there is no GENESIS_FILE".to_owned()) };
-    let found = content_id_of_file(path.clone()).await.map_err(|error| format!("{}: {error}", path.display()))?;
+    let Some((path, wanted)) = &plan.genesis else {
+        return Err("there is no GENESIS_FILE".to_owned());
+    };
+    let found = content_id_of_file(path.clone())
+        .await
+        .map_err(|error| format!("{}: {error}", path.display()))?;
     if wanted.is_some_and(|wanted| wanted != found) {
-        return Err(format!("{} has content id {found}, not GENESIS_ID", path.display()));
+        return Err(format!(
+            "{} has content id {found}, not GENESIS_ID",
+            path.display()
+        ));
     }
     let documents = StartDocuments {
         state: path.clone(),
@@ -164,20 +180,30 @@ async fn start_from_genesis(replica: &ReplicaHandle, plan: &Plan) -> Result<(), 
 
 /// The newest checkpoint that most of a few peers have: all that is left where nobody is a voter.
 async fn newest_of_peers(client: &PeerClient, plan: &Plan) -> Option<(BlockNumber, ContentId)> {
-    let mut told: std::collections::BTreeMap<(BlockNumber, ContentId), usize> = std::collections::BTreeMap::new();
+    let mut told: std::collections::BTreeMap<(BlockNumber, ContentId), usize> =
+        std::collections::BTreeMap::new();
     let mut answered = 0;
     for url in plan.peers.iter().take(PEERS_ASKED) {
-        let Ok(Some(said)) = client.capabilities(url).await else { continue };
+        let Ok(Some(said)) = client.capabilities(url).await else {
+            continue;
+        };
         let Some(head) = said.head else { continue };
         let from = head.saturating_sub(plan.interval.saturating_mul(CHECKPOINTS_BACK));
-        let Ok(range) = BlockRange::new(from, head) else { continue };
-        let Ok(entries) = client.checkpoints(url, range).await else { continue };
+        let Ok(range) = BlockRange::new(from, head) else {
+            continue;
+        };
+        let Ok(entries) = client.checkpoints(url, range).await else {
+            continue;
+        };
         answered += 1;
         for entry in entries {
             *told.entry((entry.block_num, entry.state_hash)).or_default() += 1;
         }
     }
-    told.into_iter().rev().find(|(_, peers)| peers * 2 > answered).map(|(checkpoint, _)| checkpoint)
+    told.into_iter()
+        .rev()
+        .find(|(_, peers)| peers * 2 > answered)
+        .map(|(checkpoint, _)| checkpoint)
 }
 
 /// Fetches a checkpoint's document and the ones that it builds on, each by its content id.
@@ -186,7 +212,9 @@ async fn fetch_documents(client: &PeerClient, plan: &Plan, id: ContentId) -> Res
         .await
         .map_err(|error| format!("{}: {error}", plan.directory.display()))?;
     let newest = fetch_document(client, plan, id).await?;
-    let bytes = tokio::fs::read(&newest).await.map_err(|error| format!("{}: {error}", newest.display()))?;
+    let bytes = tokio::fs::read(&newest)
+        .await
+        .map_err(|error| format!("{}: {error}", newest.display()))?;
     if !DeltaDocument::is_delta(&bytes) {
         let documents = StartDocuments {
             state: newest,
@@ -202,7 +230,9 @@ async fn fetch_documents(client: &PeerClient, plan: &Plan, id: ContentId) -> Res
     let mut deltas = Vec::with_capacity(document.chain.len() + 1);
     for delta in &document.chain {
         let path = fetch_document(client, plan, delta.hash).await?;
-        let bytes = tokio::fs::read(&path).await.map_err(|error| format!("{}: {error}", path.display()))?;
+        let bytes = tokio::fs::read(&path)
+            .await
+            .map_err(|error| format!("{}: {error}", path.display()))?;
         deltas.push((delta.hash, bytes));
     }
     deltas.push((id, bytes));
@@ -221,7 +251,10 @@ async fn fetch_document(client: &PeerClient, plan: &Plan, id: ContentId) -> Resu
         path: plan.directory.join(format!("{id}.json")),
         max_bytes: plan.document_bytes_max,
     };
-    if content_id_of_file(target.path.clone()).await.is_ok_and(|found| found == id) {
+    if content_id_of_file(target.path.clone())
+        .await
+        .is_ok_and(|found| found == id)
+    {
         return Ok(target.path);
     }
     let mut last = "no peer and no gateway is known".to_owned();

@@ -57,7 +57,11 @@ impl SyncEngine {
             SyncCommand::SyncGaps { only, reply } => self.begin_run(only, reply),
             SyncCommand::Consensus { block, reply } => {
                 let voters = self.settings.voters.clone();
-                let peers = self.registry.voters().map(|(_, peer, voter)| (voter.clone(), peer.url.clone())).collect();
+                let peers = self
+                    .registry
+                    .voters()
+                    .map(|(_, peer, voter)| (voter.clone(), peer.url.clone()))
+                    .collect();
                 let (client, store) = (self.client.clone(), self.store.clone());
                 let status = self.status.borrow().clone();
                 // Dropped with the one who asked.
@@ -76,14 +80,25 @@ impl SyncEngine {
         }
         let missing: IntervalSet = match only {
             None => self.wanted.clone(),
-            Some(ranges) => ranges.into_iter().flat_map(|range| self.wanted.present_in(range).collect::<Vec<_>>()).collect(),
+            Some(ranges) => ranges
+                .into_iter()
+                .flat_map(|range| self.wanted.present_in(range).collect::<Vec<_>>())
+                .collect(),
         };
         if missing.is_empty() {
             let _ = reply.send(SyncGapsAnswer::no_gaps());
             return;
         }
-        let results = SyncResults { total_gaps: missing.run_count() as u64, ..SyncResults::default() };
-        self.run = Some(GapRun { missing, results, last_progress: Instant::now(), reply });
+        let results = SyncResults {
+            total_gaps: missing.run_count() as u64,
+            ..SyncResults::default()
+        };
+        self.run = Some(GapRun {
+            missing,
+            results,
+            last_progress: Instant::now(),
+            reply,
+        });
         self.wanted = IntervalSet::default();
         self.next_probe = Instant::now();
         self.on_status();
@@ -91,7 +106,10 @@ impl SyncEngine {
 
     /// Counts blocks that came from a peer for the run that is on.
     pub(super) fn count_synced(&mut self, run: &Run) {
-        let name = self.registry.get(&run.peer).map_or_else(|| run.peer.clone(), |peer| peer.name(&run.peer));
+        let name = self
+            .registry
+            .get(&run.peer)
+            .map_or_else(|| run.peer.clone(), |peer| peer.name(&run.peer));
         if let (Some(gap_run), Some(range)) = (&mut self.run, run.range()) {
             let counted: u64 = gap_run.missing.present_in(range).map(BlockRange::len).sum();
             gap_run.missing.remove(range);
@@ -104,8 +122,11 @@ impl SyncEngine {
     /// Ends the run that is on, once everything is there or nothing comes any more.
     pub(super) fn check_run(&mut self) {
         let Some(run) = &mut self.run else { return };
-        let still: IntervalSet =
-            run.missing.iter().flat_map(|range| self.wanted.present_in(range).collect::<Vec<_>>()).collect();
+        let still: IntervalSet = run
+            .missing
+            .iter()
+            .flat_map(|range| self.wanted.present_in(range).collect::<Vec<_>>())
+            .collect();
         let elsewhere = run.missing.block_count().saturating_sub(still.block_count());
         if elsewhere > 0 {
             // Sources brought these.

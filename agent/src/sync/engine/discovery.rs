@@ -4,13 +4,13 @@ use honeygraph_chain::BlockNumber;
 use honeygraph_chain::peer::PeerId;
 use honeygraph_chain::planner::Event;
 
+use super::unix_now;
 use super::{Done, SyncEngine, unix_now_ms};
 use crate::peers::client::PeerList;
 use crate::peers::registry::PeerSource;
 use crate::peers::{FetchError, PeerUrl};
 use crate::sync::handle::PeerSummary;
 use crate::wire::shapes::Capabilities;
-use super::unix_now;
 
 /// Peers whose lists are asked for in one round.
 const LISTS_ASKED: usize = 8;
@@ -73,11 +73,16 @@ impl SyncEngine {
             Ok((capabilities, head)) => {
                 let was_alive = self.registry.get(&peer).is_some_and(|known| known.is_alive);
                 let network = self.settings.network.clone();
-                if !self.registry.on_answer(&peer, &network, capabilities.as_deref(), head, unix_now_ms()) {
+                if !self
+                    .registry
+                    .on_answer(&peer, &network, capabilities.as_deref(), head, unix_now_ms())
+                {
                     self.step(Event::PeerRemoved { peer });
                     return;
                 }
-                let Some(profile) = self.registry.get(&peer).and_then(|known| known.profile) else { return };
+                let Some(profile) = self.registry.get(&peer).and_then(|known| known.profile) else {
+                    return;
+                };
                 let score = self.scores.get(&peer).cloned().unwrap_or_default();
                 if !was_alive {
                     tracing::info!(%peer, ?profile, "peer answers");
@@ -107,7 +112,10 @@ impl SyncEngine {
             });
         }
         let alive = self.registry.iter().filter(|(_, peer)| peer.is_alive);
-        let urls: Vec<PeerUrl> = alive.map(|(_, peer)| peer.url.clone()).take(LISTS_ASKED).collect();
+        let urls: Vec<PeerUrl> = alive
+            .map(|(_, peer)| peer.url.clone())
+            .take(LISTS_ASKED)
+            .collect();
         for url in urls {
             let client = self.client.clone();
             self.tasks.spawn(async move {
@@ -128,7 +136,10 @@ impl SyncEngine {
         let refused = list.refused();
         let mut added = 0;
         for peer in list.peers {
-            if let Ok(key) = self.registry.add(peer.url.clone(), Some(peer.id), PeerSource::Discovered) {
+            if let Ok(key) = self
+                .registry
+                .add(peer.url.clone(), Some(peer.id), PeerSource::Discovered)
+            {
                 added += 1;
                 self.probe(key, peer.url);
             }
@@ -139,7 +150,11 @@ impl SyncEngine {
     }
 
     /// Takes peers and looks at them at once.
-    pub(super) fn add_peers(&mut self, peers: impl IntoIterator<Item = (Option<PeerId>, PeerUrl)>, source: PeerSource) {
+    pub(super) fn add_peers(
+        &mut self,
+        peers: impl IntoIterator<Item = (Option<PeerId>, PeerUrl)>,
+        source: PeerSource,
+    ) {
         for (id, url) in peers {
             if let Ok(key) = self.registry.add(url.clone(), id, source) {
                 self.probe(key, url);
@@ -149,8 +164,11 @@ impl SyncEngine {
 
     pub(super) fn summaries(&self) -> Vec<PeerSummary> {
         let now = unix_now();
-        let views: std::collections::BTreeMap<_, _> =
-            self.planner.peers(now).map(|view| (view.id.clone(), view)).collect();
+        let views: std::collections::BTreeMap<_, _> = self
+            .planner
+            .peers(now)
+            .map(|view| (view.id.clone(), view))
+            .collect();
         self.registry
             .iter()
             .map(|(key, peer)| {

@@ -28,14 +28,18 @@ impl SyncEngine {
         let interval = schedule.delta_interval;
         let status = self.status.borrow().clone();
         let from = status.position.as_ref().map(|position| {
-            let settled = position.irreversible_block().unwrap_or(position.history_start.saturating_sub(1));
+            let settled = position
+                .irreversible_block()
+                .unwrap_or(position.history_start.saturating_sub(1));
             settled.next()
         });
         let asked: Vec<_> = self
             .registry
             .voters()
             .filter(|(key, peer, _)| peer.is_alive && !self.asking_voters.contains(*key))
-            .filter_map(|(key, peer, voter)| Some((key.clone(), peer.url.clone(), voter.clone(), peer.head()?)))
+            .filter_map(|(key, peer, voter)| {
+                Some((key.clone(), peer.url.clone(), voter.clone(), peer.head()?))
+            })
             .collect();
         for (key, url, voter, head) in asked {
             let newest = head.saturating_sub(interval.saturating_mul(NEWEST_CHECKPOINTS));
@@ -76,13 +80,19 @@ impl SyncEngine {
     pub(super) fn learn_named_checkpoints(&mut self) {
         let schedule = self.schedule();
         let status = self.status.borrow().clone();
-        let (Some(position), Some((number, id))) = (&status.position, status.newest_reported) else { return };
+        let (Some(position), Some((number, id))) = (&status.position, status.newest_reported) else {
+            return;
+        };
         let far = number.distance_from(position.state_height) > schedule.delta_interval;
         if self.naming || self.named == Some(id) || !far {
             return;
         }
-        let urls: Vec<PeerUrl> =
-            self.registry.iter().filter(|(_, peer)| peer.is_alive).map(|(_, peer)| peer.url.clone()).collect();
+        let urls: Vec<PeerUrl> = self
+            .registry
+            .iter()
+            .filter(|(_, peer)| peer.is_alive)
+            .map(|(_, peer)| peer.url.clone())
+            .collect();
         if urls.is_empty() {
             return;
         }
@@ -94,7 +104,9 @@ impl SyncEngine {
                 if client.document(&url, id, &target).await.is_err() {
                     continue;
                 }
-                let Ok(bytes) = tokio::fs::read(&target.path).await else { break };
+                let Ok(bytes) = tokio::fs::read(&target.path).await else {
+                    break;
+                };
                 // A full state names nothing: then there is nothing to learn, and nothing to try again.
                 if let Ok(document) = DeltaDocument::parse(&bytes) {
                     if let Err(gone) = replica.learn_named(document).await {
@@ -115,7 +127,11 @@ impl SyncEngine {
     }
 }
 
-async fn anchors_of(client: &PeerClient, url: &PeerUrl, ranges: Vec<BlockRange>) -> Result<Vec<Anchor>, FetchError> {
+async fn anchors_of(
+    client: &PeerClient,
+    url: &PeerUrl,
+    ranges: Vec<BlockRange>,
+) -> Result<Vec<Anchor>, FetchError> {
     let mut anchors = Vec::new();
     for range in ranges {
         anchors.extend(client.anchors(url, range).await?.into_iter().map(Anchor::from));
