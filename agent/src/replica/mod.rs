@@ -17,6 +17,7 @@ mod tip;
 pub use extend::{ExtendOutcome, FetchedBlock};
 pub use history::HistoryOutcome;
 pub use start::{StartDocuments, StartError};
+pub(crate) use reorganize::checkpoint_chain_at;
 pub use status::{ReplicaStatus, SourceStatus};
 pub use thread::{HoldAnswer, HoldError, ReplicaGone, ReplicaHandle};
 pub use tip::Provenance;
