@@ -17,11 +17,13 @@ mod tip;
 pub use extend::{ExtendOutcome, FetchedBlock};
 pub use history::HistoryOutcome;
 pub use start::{StartDocuments, StartError};
+pub(crate) use reorganize::checkpoint_chain_at;
 pub use status::{ReplicaStatus, SourceStatus};
 pub use thread::{HoldAnswer, HoldError, ReplicaGone, ReplicaHandle};
 pub use tip::Provenance;
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use honeygraph_chain::checkpoint::Anchor;
 use honeygraph_chain::fork::{BlockReference, ForkLimits, ForkTree};
@@ -30,6 +32,7 @@ use honeygraph_chain::quorum::{VoterId, Voters};
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 
 use crate::ingest::{SourceCommand, SourceCursor, SourceId};
+use crate::metrics::Metrics;
 use crate::store::{Position, Store, StoreError, Writer};
 use sources::SourceView;
 use tip::{CommittedState, Stage, Tip};
@@ -53,6 +56,8 @@ pub struct ReplicaSettings {
     pub pending_blocks: usize,
     /// A checkpoint that the operator vouches for: above every report and vote.
     pub trusted_checkpoint: Option<(BlockNumber, ContentId)>,
+    /// Where commits are counted.
+    pub metrics: Metrics,
 }
 
 /// Siblings of one block that are held.
@@ -249,7 +254,9 @@ impl Replica {
         for (source, cursor) in std::mem::take(&mut self.cursors) {
             transaction.put_source_cursor(source.as_str(), &cursor)?;
         }
+        let started = Instant::now();
         transaction.commit()?;
+        self.settings.metrics.observe_commit(started.elapsed());
         running.stage.committed.on_committed(&running.stage.overlay);
 
         let mut parent = running.tip.reference().hash;
