@@ -125,9 +125,14 @@ impl MemoryState {
 
     /// Applies one block, or nothing of it.
     pub fn apply(&mut self, operations: &Operations) -> Result<BlockEffect, StateError<Infallible>> {
-        let effect = StateOverlay::new(&*self, self.digest).apply(operations)?;
+        let mut overlay = StateOverlay::new(&*self, self.digest);
+        let effect = overlay.apply(operations)?;
+        self.digest = overlay.digest();
         for change in &effect.changes {
-            self.set(change.key.clone(), change.after.clone());
+            match &change.after {
+                Some(leaf) => self.leaves.insert(change.key.clone(), leaf.clone()),
+                None => self.leaves.remove(&change.key),
+            };
         }
         Ok(effect)
     }
@@ -308,16 +313,26 @@ impl<L: Leaves> StateOverlay<L> {
                 self.set(key, before, None, journal);
             }
         }
-        created.iter().try_for_each(|key| self.check_place(key))
+        let mut checked = PathKey::root();
+        for key in created {
+            self.check_place(&key, &checked)?;
+            checked = key;
+        }
+        Ok(())
     }
 
-    /// A leaf never stands where a subtree stands. Only a leaf that the batch created can break that.
-    fn check_place(&self, key: &PathKey) -> Result<(), StateError<L::Error>> {
+    /// A leaf never stands where a subtree stands. Only a leaf that the batch created can break that. The
+    /// paths above `checked`, another such leaf, are known to be free.
+    fn check_place(&self, key: &PathKey, checked: &PathKey) -> Result<(), StateError<L::Error>> {
         let conflict = |leaf: &PathKey, subtree: &PathKey| StateError::LeafWhereSubtreeStands {
             leaf: leaf.to_path().unwrap_or_default(),
             subtree: subtree.to_path().unwrap_or_default(),
         };
-        for ancestor in key.ancestors().skip(1) {
+        let unchecked = key
+            .ancestors()
+            .skip(1)
+            .filter(|ancestor| ancestor == checked || !checked.is_at_or_below(ancestor));
+        for ancestor in unchecked {
             if self.leaf(&ancestor).map_err(StateError::Read)?.is_some() {
                 return Err(conflict(&ancestor, key));
             }
@@ -572,14 +587,31 @@ mod tests {
             let mut undo = Vec::new();
             for operations in &blocks {
                 let before = state.clone();
-                match state.apply(operations) {
-                    Ok(effect) => undo.push((before, effect)),
-                    Err(_) => prop_assert_eq!(&state, &before),
+                if let Ok(effect) = state.apply(operations) {
+                    undo.push((before, effect));
+                } else {
+                    prop_assert_eq!(&state, &before);
                 }
             }
             while let Some((before, effect)) = undo.pop() {
                 state.undo(&effect);
                 prop_assert_eq!(&state, &before);
+            }
+        }
+
+        /// Keys below a leaf would stand right after it.
+        #[test]
+        fn no_leaf_ever_stands_above_another(blocks in prop::collection::vec(any_operations(), 1..8)) {
+            let mut state = MemoryState::default();
+            for operations in &blocks {
+                let _ = state.apply(operations);
+                let keys: Vec<_> = state.iter().map(|(key, _)| key).collect();
+                prop_assert!(keys.windows(2).all(|pair| !pair[1].is_at_or_below(pair[0])));
+                let mut sum = StateDigest::EMPTY;
+                for (key, leaf) in state.iter() {
+                    sum = sum.plus(StateDigest::of_leaf(&key.to_path().unwrap(), leaf.value()));
+                }
+                prop_assert_eq!(sum, state.digest());
             }
         }
 
