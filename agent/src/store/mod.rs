@@ -13,6 +13,7 @@ mod migrate;
 mod position;
 mod record;
 mod transaction;
+pub mod transfer;
 mod view;
 
 pub use error::StoreError;
