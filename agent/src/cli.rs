@@ -144,7 +144,9 @@ impl Cli {
                 if let (Some(from), Some(to)) = (arguments.from, arguments.to)
                     && from > to
                 {
-                    return usage(format_args!("--from={from}: not allowed; allowed: up to --to={to}"));
+                    return usage(format_args!(
+                        "--from={from}: not allowed; allowed: up to --to={to}"
+                    ));
                 }
                 let overwrite = if arguments.force {
                     Overwrite::Replace
@@ -175,9 +177,7 @@ fn run_node(raw: RawConfig) -> ExitCode {
     let outcome = crate::logging::init(&config.logging)
         .map_err(anyhow::Error::from)
         .and_then(|()| {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .enable_all()
-                .build()?;
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(crate::node::run(config))
         });
     match outcome {

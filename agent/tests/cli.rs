@@ -1,5 +1,11 @@
 //! The command line as a user runs it: exit codes, one clear line, and the offline tools one after another.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
+
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -73,25 +79,52 @@ fn store(directory: &Path, blocks: usize) {
 #[test]
 fn usage_errors_are_one_line_and_64() {
     for (arguments, expected) in [
-        (&["--nonsense"][..], "unexpected argument '--nonsense' found; see --help"),
+        (
+            &["--nonsense"][..],
+            "unexpected argument '--nonsense' found; see --help",
+        ),
         (&[], "requires a subcommand"),
         (&["export"], "required arguments were not provided"),
-        (&["export", "x", "--from", "9", "--to", "8"], "--from=9: not allowed; allowed: up to --to=8"),
+        (
+            &["export", "x", "--from", "9", "--to", "8"],
+            "--from=9: not allowed; allowed: up to --to=8",
+        ),
         (&["export", "x", "--from=-1"], "`-1` is not a block number"),
-        (&["run", "--network", "a b"], "NETWORK=a b: not allowed; allowed: "),
-        (&["check", "--network", "a b"], "NETWORK=a b: not allowed; allowed: "),
-        (&["run", "--checkpoint-delta-interval", "0"], "CHECKPOINT_DELTA_INTERVAL=0: not allowed"),
-        (&["import", "x", "--trusted-checkpoint", "7"], "TRUSTED_CHECKPOINT=7: not allowed"),
+        (
+            &["run", "--network", "a b"],
+            "NETWORK=a b: not allowed; allowed: ",
+        ),
+        (
+            &["check", "--network", "a b"],
+            "NETWORK=a b: not allowed; allowed: ",
+        ),
+        (
+            &["run", "--checkpoint-delta-interval", "0"],
+            "CHECKPOINT_DELTA_INTERVAL=0: not allowed",
+        ),
+        (
+            &["import", "x", "--trusted-checkpoint", "7"],
+            "TRUSTED_CHECKPOINT=7: not allowed",
+        ),
     ] {
         let output = agent(arguments);
         assert_eq!(code(&output), 64, "{arguments:?}");
-        assert!(line(&output).contains(expected), "{arguments:?}: {}", line(&output));
+        assert!(
+            line(&output).contains(expected),
+            "{arguments:?}: {}",
+            line(&output)
+        );
     }
 }
 
 #[test]
 fn help_and_version_are_no_errors() {
-    for arguments in [&["--help"][..], &["run", "--help"], &["import", "--help"], &["--version"]] {
+    for arguments in [
+        &["--help"][..],
+        &["run", "--help"],
+        &["import", "--help"],
+        &["--version"],
+    ] {
         let output = agent(arguments);
         assert_eq!((code(&output), output.stderr.len()), (0, 0), "{arguments:?}");
         assert!(!output.stdout.is_empty());
@@ -160,7 +193,10 @@ fn a_store_is_checked_handed_on_damaged_and_reported() {
     let output = agent(&["import", &file, "--data-dir", &path("three")]);
     assert_eq!(code(&output), 1);
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.lines().last().unwrap().contains("Nothing was taken"), "{text}");
+    assert!(
+        text.lines().last().unwrap().contains("Nothing was taken"),
+        "{text}"
+    );
 
     // A flipped byte in the journal: a report or an error, never a panic.
     let mut folders = vec![Path::new(&two).join("log")];
@@ -185,5 +221,8 @@ fn a_store_is_checked_handed_on_damaged_and_reported() {
     std::fs::write(journal, bytes).unwrap();
     let output = agent(&["check", "--data-dir", &two]);
     assert_eq!(code(&output), 1, "{output:?}");
-    assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"), "{output:?}");
+    assert!(
+        !String::from_utf8_lossy(&output.stderr).contains("panicked"),
+        "{output:?}"
+    );
 }

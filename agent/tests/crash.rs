@@ -3,6 +3,12 @@
 //! The test runs itself as a child process that commits blocks as fast as it can and says which are durable;
 //! SIGKILL ends it at random moments. `CRASH_KILLS` sets how often, `CRASH_SEED` the moments.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -132,7 +138,10 @@ fn live(directory: &Path, patience: Duration) -> (Option<BlockNumber>, ExitStatu
         .lines()
         .filter_map(|line| line.strip_prefix("committed ")?.parse().ok())
         .max();
-    assert!(ended.code().is_none_or(|code| code == 0), "the child failed: {text}");
+    assert!(
+        ended.code().is_none_or(|code| code == 0),
+        "the child failed: {text}"
+    );
     (promised, ended)
 }
 
@@ -155,7 +164,10 @@ fn killed_at_any_moment_no_committed_block_is_lost() {
         let (store, writer, recovery) = Store::open(&directory, &store_settings()).unwrap();
         assert_eq!(recovery, Recovery::Complete, "kill {killed}");
         let now = writer.position().map(|now| now.state_height);
-        assert!(now >= promised.max(height), "kill {killed}: {now:?} is below {promised:?}, {height:?}");
+        assert!(
+            now >= promised.max(height),
+            "kill {killed}: {now:?} is below {promised:?}, {height:?}"
+        );
         let report = check(&store, &mut |_| {});
         assert_eq!(report.problems(), [], "kill {killed}");
         if let (Some(now), Some(height)) = (now, height) {

@@ -106,7 +106,9 @@ pub(super) fn export(
         Some(start) => format!("starts a node at block {}", start.height),
         None => "no state to start from, fills gaps only".to_owned(),
     };
-    let range = header.range.map_or_else(String::new, |range| format!(" of {range}"));
+    let range = header
+        .range
+        .map_or_else(String::new, |range| format!(" of {range}"));
     say(format_args!(
         "{}: {} blocks{range}, {start}, {} bytes",
         file.display(),
@@ -193,11 +195,11 @@ fn open(arguments: &OfflineArguments) -> anyhow::Result<(Store, Writer, Recovery
         directory.display()
     );
     let opened = Store::open(directory, &StoreSettings::default()).map_err(|error| match error {
-        StoreError::Database(_) | StoreError::Damaged { .. } => anyhow::Error::from(error).context(format!(
-            "the store in {} cannot be opened; move the folder away and start the node again, or `import` a \
-             file from another node",
+        StoreError::Database(_) | StoreError::Damaged { .. } => anyhow::anyhow!(
+            "the store in {} cannot be opened: {error}; move the folder away and start the node again, or \
+             `import` a file from another node",
             directory.display()
-        )),
+        ),
         other => other.into(),
     })?;
     let wanted = arguments.network.to_string();
@@ -214,5 +216,9 @@ fn open(arguments: &OfflineArguments) -> anyhow::Result<(Store, Writer, Recovery
 }
 
 fn code(fine: bool) -> ExitCode {
-    if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if fine {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

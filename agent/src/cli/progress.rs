@@ -40,10 +40,8 @@ impl Progress {
             self.part = Some(part);
             self.last_line = Instant::now();
             if self.terminal {
-                self.bar = ProgressBar::with_draw_target(
-                    (total > 0).then_some(total),
-                    ProgressDrawTarget::stderr(),
-                );
+                self.bar =
+                    ProgressBar::with_draw_target((total > 0).then_some(total), ProgressDrawTarget::stderr());
                 let template = if total > 0 { BAR } else { COUNT };
                 if let Ok(style) = ProgressStyle::with_template(template) {
                     self.bar.set_style(style);
@@ -53,6 +51,9 @@ impl Progress {
         }
         self.last = (done, total);
         if self.terminal {
+            if total > 0 {
+                self.bar.set_length(total);
+            }
             self.bar.set_position(done);
         } else if self.last_line.elapsed() >= LINE_INTERVAL {
             self.last_line = Instant::now();

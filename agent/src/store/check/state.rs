@@ -64,6 +64,8 @@ impl Check<'_> {
             }
             last = Some(key);
         }
+        let done = self.report.counts.leaves;
+        self.advance(CheckPart::State, done, done);
         match position {
             Some(position) if !unsound && digest != position.state_digest => {
                 let reason = format!(

@@ -156,8 +156,9 @@ impl Plan {
         }
         let mut chain = chain_at(state);
         for delta in deltas {
-            let document = delta_document(view, &chain, delta)?
-                .ok_or_else(|| StoreError::damaged(format_args!("delta {}", delta.block_num), "it is gone"))?;
+            let document = delta_document(view, &chain, delta)?.ok_or_else(|| {
+                StoreError::damaged(format_args!("delta {}", delta.block_num), "it is gone")
+            })?;
             put(&Record::Document(delta.state_hash))?;
             for piece in document.chunks(PIECE_BYTES) {
                 put(&Record::Piece(piece.to_vec()))?;
@@ -168,12 +169,7 @@ impl Plan {
     }
 
     /// Blocks and checkpoints upwards, each checkpoint after its block.
-    fn write_chain(
-        &self,
-        view: &View,
-        put: Put<'_>,
-        progress: ProgressFn<'_>,
-    ) -> Result<(), TransferError> {
+    fn write_chain(&self, view: &View, put: Put<'_>, progress: ProgressFn<'_>) -> Result<(), TransferError> {
         let mut checkpoints = view.checkpoints(self.checkpoints).peekable();
         let mut pass = |below: Option<BlockNumber>, put: Put<'_>| -> Result<(), TransferError> {
             while let Some(record) = checkpoints.next_if(|record| {

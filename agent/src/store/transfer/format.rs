@@ -354,7 +354,9 @@ impl RecordReader {
         let header: Header = self.json("its header", &payload)?;
         let schedule = &header.schedule;
         let intervals = [schedule.delta_interval, schedule.state_interval];
-        if intervals.iter().any(|interval| !(1..=MAX_INTERVAL).contains(interval))
+        if intervals
+            .iter()
+            .any(|interval| !(1..=MAX_INTERVAL).contains(interval))
             || !schedule.state_interval.is_multiple_of(schedule.delta_interval)
         {
             return Err(self.unusable("its checkpoints are at impossible blocks"));

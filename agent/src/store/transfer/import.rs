@@ -56,7 +56,11 @@ pub fn import(
     let before = replica.writer().have().block_count();
     let mut outcome = Imported::default();
     let mut reader = RecordReader::open(path)?;
-    let documents = Documents::read(&mut reader, replica.store().directory(), replica.position().is_none())?;
+    let documents = Documents::read(
+        &mut reader,
+        replica.store().directory(),
+        replica.position().is_none(),
+    )?;
     if replica.position().is_none() {
         let documents = documents.files.to_start(&found).ok_or(TransferError::NoStart)?;
         outcome.started_at = Some(replica.start_from(&documents)?);
@@ -70,7 +74,9 @@ pub fn import(
     let peer: PeerId = "import"
         .parse()
         .map_err(|error| reader.unusable(format_args!("{error}")))?;
-    let height = replica.position().map_or(BlockNumber::default(), |now| now.state_height);
+    let height = replica
+        .position()
+        .map_or(BlockNumber::default(), |now| now.state_height);
     let mut taking = Taking {
         replica,
         peer,
@@ -273,7 +279,7 @@ impl Documents {
         let mut first = None;
         while let Some(record) = reader.next()? {
             match record {
-                Record::Document(_) if !wanted => {}
+                Record::Document(_) | Record::Piece(_) if !wanted => {}
                 Record::Document(id) if Some(id) == state_id => {
                     files.state = Some((id, path.clone()));
                     file = Some(File::create(&path).map_err(file_error)?);
@@ -282,7 +288,6 @@ impl Documents {
                     file = None;
                     files.deltas.push((id, Vec::new()));
                 }
-                Record::Piece(_) if !wanted => {}
                 Record::Piece(piece) => match (&mut file, files.deltas.last_mut()) {
                     (Some(file), _) => file.write_all(&piece).map_err(file_error)?,
                     (None, Some((_, document))) => document.extend_from_slice(&piece),

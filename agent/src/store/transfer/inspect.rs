@@ -168,7 +168,9 @@ impl Inspector<'_> {
                 let number = block.number;
                 let (checkpoint, last) = self.last;
                 if last.is_some_and(|last| last >= number) || checkpoint.is_some_and(|last| last >= number) {
-                    return Err(self.reader.unusable(format_args!("block {number} is out of order")));
+                    return Err(self
+                        .reader
+                        .unusable(format_args!("block {number} is out of order")));
                 }
                 self.last.1 = Some(number);
                 self.first_block = self.first_block.or(Some(number));
@@ -224,7 +226,9 @@ impl Inspector<'_> {
             CheckpointFinding::OtherBlock { .. } => {
                 Some(format!("checkpoint {number} has another block than the file"))
             }
-            CheckpointFinding::OtherRoot => Some(format!("checkpoint {number} does not follow the one before")),
+            CheckpointFinding::OtherRoot => {
+                Some(format!("checkpoint {number} does not follow the one before"))
+            }
         };
         if let Some(reason) = wrong {
             return Err(self.reader.unusable(reason));
@@ -278,7 +282,9 @@ impl Inspector<'_> {
 
     /// Ends the document that is being read.
     fn close(&mut self) -> Result<(), TransferError> {
-        let Some(open) = self.open.take() else { return Ok(()) };
+        let Some(open) = self.open.take() else {
+            return Ok(());
+        };
         let found = open.hasher.finish();
         let reason = match open.covered {
             _ if found != open.id => format!("document {} has content id {found}", open.id),
@@ -294,13 +300,17 @@ impl Inspector<'_> {
     fn end(mut self, header: Header, is_empty: bool) -> Result<Inspected, TransferError> {
         self.close()?;
         if !self.promised.is_empty() {
-            return Err(self.reader.unusable("a document that its header names is missing"));
+            return Err(self
+                .reader
+                .unusable("a document that its header names is missing"));
         }
         let start = match (&header.start, self.start) {
             (None, _) => None,
             (Some(_), (Some(state), Some(last))) => Some((state, last)),
             (Some(_), _) => {
-                return Err(self.reader.unusable("the checkpoints of its documents are missing"));
+                return Err(self
+                    .reader
+                    .unusable("the checkpoints of its documents are missing"));
             }
         };
         if let Some((block, id)) = self.options.trusted_checkpoint {

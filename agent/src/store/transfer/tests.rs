@@ -9,6 +9,9 @@ use crate::replica::{Replica, StartDocuments};
 use crate::store::check::check;
 use crate::test_chain::{Home, at, chain, settings};
 
+/// How a record of a file is changed.
+type Change<'a> = Box<dyn Fn(Record) -> Vec<Record> + 'a>;
+
 fn options() -> ImportOptions {
     ImportOptions {
         network: "spkcc".to_owned(),
@@ -80,7 +83,10 @@ fn a_file_starts_an_empty_store_with_history_and_all() {
     let mut seen = Vec::new();
     let home = Home::new();
     let mut replica = home.open(settings());
-    let outcome = import(&mut replica, &path, &options(), &mut |progress| seen.push(progress)).unwrap();
+    let outcome = import(&mut replica, &path, &options(), &mut |progress| {
+        seen.push(progress)
+    })
+    .unwrap();
     // The chain of the vectors holds a full state in its middle, from which the store starts.
     let state = chain()
         .checkpoints
@@ -103,7 +109,10 @@ fn a_file_starts_an_empty_store_with_history_and_all() {
     );
     assert_eq!(here.checkpoints, there.checkpoints);
     assert_sound(&replica);
-    assert_eq!(seen.last().map(|progress| (progress.done, progress.total)), Some((500, 500)));
+    assert_eq!(
+        seen.last().map(|progress| (progress.done, progress.total)),
+        Some((500, 500))
+    );
     // Nothing is left beside the store, and taking it again changes nothing.
     assert!(!home.directory.path().join("data/import-state.json.part").exists());
     assert!(!directory.path().join("chain.honeygraph.part").exists());
@@ -115,11 +124,11 @@ fn parts_fill_gaps_and_extend_without_replacing() {
     let (_home, source) = full();
     let directory = tempfile::tempdir().unwrap();
     let (low, high) = (directory.path().join("low"), directory.path().join("high"));
-    let until = ExportOptions {
+    let first_part = ExportOptions {
         to: Some(at(229)),
         ..everything()
     };
-    let exported = write(&source, &low, &until);
+    let exported = write(&source, &low, &first_part);
     assert_eq!(exported.header.blocks, 230);
     let from = ExportOptions {
         from: Some(at(150)),
@@ -127,8 +136,8 @@ fn parts_fill_gaps_and_extend_without_replacing() {
     };
     write(&source, &high, &from);
 
-    let home = Home::new();
-    let mut replica = home.started(settings());
+    let target = Home::new();
+    let mut replica = target.started(settings());
     let peer = "a".parse().unwrap();
     replica.extend(&peer, &chain().blocks[..120]).unwrap();
     let hole = BlockRange::new(at(40), at(60)).unwrap();
@@ -137,7 +146,10 @@ fn parts_fill_gaps_and_extend_without_replacing() {
     let outcome = take(&mut replica, &high, &options()).unwrap();
     assert_eq!((outcome.new_blocks, outcome.left_out), (0, 350));
     let outcome = take(&mut replica, &low, &options()).unwrap();
-    assert_eq!((outcome.started_at, outcome.new_blocks, outcome.left_out), (None, 21 + 110, 0));
+    assert_eq!(
+        (outcome.started_at, outcome.new_blocks, outcome.left_out),
+        (None, 21 + 110, 0)
+    );
     let outcome = take(&mut replica, &high, &options()).unwrap();
     assert_eq!((outcome.new_blocks, outcome.state_height), (270, at(499)));
     assert_sound(&replica);
@@ -195,7 +207,11 @@ fn a_damaged_or_cut_file_changes_nothing() {
     let mut replica = target.open(settings());
     let mut random = rand::rngs::StdRng::seed_from_u64(3);
     let damaged = directory.path().join("damaged");
-    let mut cases = vec![Vec::new(), b"not an export".to_vec(), [sound.clone(), b"x".to_vec()].concat()];
+    let mut cases = vec![
+        Vec::new(),
+        b"not an export".to_vec(),
+        [sound.clone(), b"x".to_vec()].concat(),
+    ];
     for _ in 0..12 {
         cases.push(sound[..random.random_range(1..sound.len())].to_vec());
         let mut flipped = sound.clone();
@@ -236,48 +252,90 @@ fn files_that_lie_are_refused_before_anything_is_taken() {
     let marked = vec![put, honeygraph_chain::Operation::WriteMarker];
     other.operations = honeygraph_chain::Operations::new(marked).unwrap();
     let other = HashedBlock::from(other);
-    type Change<'a> = Box<dyn Fn(Record) -> Vec<Record> + 'a>;
     let cases: Vec<(&str, Change<'_>)> = vec![
-        ("links to", Box::new(|record| {
-            if is(&record, at(30)) { vec![forged(at(30), unlinked.clone())] } else { vec![record] }
-        })),
-        ("is block", Box::new(|record| {
-            if is(&record, at(30)) { vec![forged(at(30), chain().blocks[31].block.clone())] } else { vec![record] }
-        })),
-        ("out of order", Box::new(|record| {
-            if is(&record, at(30)) { vec![record.clone(), record] } else { vec![record] }
-        })),
-        ("has another block", Box::new(|record| {
-            if is(&record, at(99)) { vec![forged(at(99), other.clone())] } else { vec![record] }
-        })),
-        ("compute to", Box::new(|record| match record {
-            Record::Block(block) if block.number == at(99) => vec![forged(at(99), other.clone())],
-            Record::Checkpoint(mut record) if record.block_num == at(99) => {
-                record.block_hash = Some(other.hash());
-                vec![Record::Checkpoint(record)]
-            }
-            record => vec![record],
-        })),
-        ("does not name", Box::new(|record| match record {
-            Record::Document(_) => vec![Record::Document(chain().genesis.0)],
-            record => vec![record],
-        })),
-        ("has content id", Box::new(|record| match record {
-            Record::Piece(mut piece) => {
-                piece[500] ^= 1;
-                vec![Record::Piece(piece)]
-            }
-            record => vec![record],
-        })),
-        ("is missing", Box::new(|record| match record {
-            Record::Piece(_) | Record::Document(_) => vec![],
-            record => vec![record],
-        })),
-        ("checkpoints of its documents", Box::new(|record| match record {
-            Record::Checkpoint(_) => vec![],
-            Record::Block(block) if block.number > at(99) => vec![],
-            record => vec![record],
-        })),
+        (
+            "links to",
+            Box::new(|record| {
+                if is(&record, at(30)) {
+                    vec![forged(at(30), unlinked.clone())]
+                } else {
+                    vec![record]
+                }
+            }),
+        ),
+        (
+            "is block",
+            Box::new(|record| {
+                if is(&record, at(30)) {
+                    vec![forged(at(30), chain().blocks[31].block.clone())]
+                } else {
+                    vec![record]
+                }
+            }),
+        ),
+        (
+            "out of order",
+            Box::new(|record| {
+                if is(&record, at(30)) {
+                    vec![record.clone(), record]
+                } else {
+                    vec![record]
+                }
+            }),
+        ),
+        (
+            "has another block",
+            Box::new(|record| {
+                if is(&record, at(99)) {
+                    vec![forged(at(99), other.clone())]
+                } else {
+                    vec![record]
+                }
+            }),
+        ),
+        (
+            "compute to",
+            Box::new(|record| match record {
+                Record::Block(block) if block.number == at(99) => vec![forged(at(99), other.clone())],
+                Record::Checkpoint(mut record) if record.block_num == at(99) => {
+                    record.block_hash = Some(other.hash());
+                    vec![Record::Checkpoint(record)]
+                }
+                record => vec![record],
+            }),
+        ),
+        (
+            "does not name",
+            Box::new(|record| match record {
+                Record::Document(_) => vec![Record::Document(chain().genesis.0)],
+                record => vec![record],
+            }),
+        ),
+        (
+            "has content id",
+            Box::new(|record| match record {
+                Record::Piece(mut piece) => {
+                    piece[500] ^= 1;
+                    vec![Record::Piece(piece)]
+                }
+                record => vec![record],
+            }),
+        ),
+        (
+            "is missing",
+            Box::new(|record| match record {
+                Record::Piece(_) | Record::Document(_) => vec![],
+                record => vec![record],
+            }),
+        ),
+        (
+            "checkpoints of its documents",
+            Box::new(|record| match record {
+                Record::Checkpoint(_) => vec![],
+                Record::Block(block) if block.number > at(99) => vec![],
+                record => vec![record],
+            }),
+        ),
     ];
     for (expected, change) in cases {
         rewritten(&path, &lie, change);
@@ -317,7 +375,16 @@ fn other_networks_versions_sizes_and_chains_are_refused() {
     };
     let newer = raw(&header(r#"{"format":"honeygraph-export","version":2,"else":[]}"#));
     let error = take(&mut replica, &newer, &options()).unwrap_err();
-    assert!(matches!(error, TransferError::TooNew { found: 2, supported: 1 }), "{error}");
+    assert!(
+        matches!(
+            error,
+            TransferError::TooNew {
+                found: 2,
+                supported: 1
+            }
+        ),
+        "{error}"
+    );
     let impossible = raw(&header(
         r#"{"format":"honeygraph-export","version":1,"network":"spkcc","schedule":{"deltaInterval":0,"deltaOffset":0,"stateInterval":0,"stateOffset":0},"range":null,"blocks":0,"start":null}"#,
     ));
@@ -361,7 +428,11 @@ fn other_networks_versions_sizes_and_chains_are_refused() {
     write(&source, &path, &again);
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
     // Without a state there is nothing to start from.
-    for row in [chain().genesis.0, chain().checkpoints[2].cid, chain().checkpoints[3].cid] {
+    for row in [
+        chain().genesis.0,
+        chain().checkpoints[2].cid,
+        chain().checkpoints[3].cid,
+    ] {
         let mut transaction = source.writer().begin();
         transaction.remove_document(row).unwrap();
         transaction.commit().unwrap();
@@ -385,7 +456,11 @@ fn a_checkpoint_that_is_vouched_for_has_to_be_proven() {
     let refused = [
         (last.block_num, chain().genesis.0, "its checkpoint there is"),
         (last.block_num.saturating_add(100), last.cid, "not in the file"),
-        (chain().checkpoints[0].block_num, chain().checkpoints[0].cid, "starts later"),
+        (
+            chain().checkpoints[0].block_num,
+            chain().checkpoints[0].cid,
+            "starts later",
+        ),
     ];
     for (block, id, expected) in refused {
         let error = take(&mut replica, &path, &wants(block, id)).unwrap_err();
