@@ -13,13 +13,14 @@ mod tests;
 pub use repair::{Repaired, repair};
 
 use std::fmt;
+use std::sync::Arc;
 
 use fjall::{Readable as _, Snapshot};
 use honeygraph_chain::interval::IntervalSet;
 use honeygraph_chain::{BlockRange, ContentId};
 
 use super::layout::{Keyspaces, POSITION_KEY};
-use super::{Position, Store, StoreError};
+use super::{Position, Store, StoreError, View};
 
 /// Problems that are kept one by one; beyond these they are counted.
 const MAX_PROBLEMS: usize = 1_000;
@@ -217,13 +218,16 @@ const PROGRESS_ROWS: u64 = 256;
 
 /// Checks everything that is stored and reports how far it has come now and then.
 pub fn check(store: &Store, progress: &mut dyn FnMut(CheckProgress)) -> CheckReport {
+    // One snapshot for all, so that a store that is written meanwhile is checked as it was.
+    let snapshot = store.database.snapshot();
+    let view = View::new(snapshot.clone(), Arc::clone(&store.keyspaces));
     let mut check = Check {
-        snapshot: store.database.snapshot(),
+        snapshot,
         keyspaces: &store.keyspaces,
         report: CheckReport::default(),
         progress,
     };
-    let position = match store.view().position() {
+    let position = match view.position() {
         Ok(position) => position,
         Err(error) => {
             check.report.problem("position", error, Remedy::StartAgain);
@@ -240,7 +244,7 @@ pub fn check(store: &Store, progress: &mut dyn FnMut(CheckProgress)) -> CheckRep
     let have = check.intervals();
     check.chain(position.as_ref(), &have);
     check.state(position.as_ref());
-    check.undo(position.as_ref(), &store.view());
+    check.undo(position.as_ref(), &view);
     check.fork_blocks();
     check.documents();
     check.checkpoint_index();

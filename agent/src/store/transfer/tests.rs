@@ -84,7 +84,7 @@ fn a_file_starts_an_empty_store_with_history_and_all() {
     let home = Home::new();
     let mut replica = home.open(settings());
     let outcome = import(&mut replica, &path, &options(), &mut |progress| {
-        seen.push(progress)
+        seen.push(progress);
     })
     .unwrap();
     // The chain of the vectors holds a full state in its middle, from which the store starts.
@@ -230,6 +230,7 @@ fn a_damaged_or_cut_file_changes_nothing() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table of lies")]
 fn files_that_lie_are_refused_before_anything_is_taken() {
     let (directory, path, _source, _home) = exported();
     let target = Home::new();
