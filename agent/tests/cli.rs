@@ -9,6 +9,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use honeygraph_agent::metrics::Metrics;
 use honeygraph_agent::replica::{FetchedBlock, Replica, ReplicaSettings, StartDocuments};
 use honeygraph_agent::store::{Store, StoreSettings};
 use honeygraph_chain::ContentId;
@@ -52,6 +53,7 @@ fn store(directory: &Path, blocks: usize) {
         orphan_blocks: 28_800,
         pending_blocks: 16,
         trusted_checkpoint: None,
+        metrics: Metrics::new(),
     };
     let mut chain = ReferenceChain::from_vectors(ChainSettings::default()).unwrap();
     std::fs::create_dir_all(directory).unwrap();

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use honeygraph_agent::metrics::Metrics;
 use honeygraph_agent::replica::{ExtendOutcome, FetchedBlock, Replica, ReplicaSettings, StartDocuments};
 use honeygraph_agent::store::check::check;
 use honeygraph_agent::store::{Recovery, Store, StoreSettings};
@@ -44,6 +45,7 @@ fn settings() -> ReplicaSettings {
         orphan_blocks: 28_800,
         pending_blocks: 16,
         trusted_checkpoint: None,
+        metrics: Metrics::new(),
     }
 }
 

@@ -9,6 +9,7 @@ use honeygraph_chain::{BlockNumber, ContentId, conformance};
 
 use super::progress::Progress;
 use super::{OfflineArguments, complain, say};
+use crate::metrics::Metrics;
 use crate::replica::{Replica, ReplicaSettings};
 use crate::store::check::{CheckPart, CheckReport, repair};
 use crate::store::transfer::{
@@ -149,6 +150,7 @@ pub(super) fn import(
         orphan_blocks: 28_800,
         pending_blocks: 1,
         trusted_checkpoint,
+        metrics: Metrics::new(),
     };
     let mut replica = Replica::new(writer, settings)?;
     let mut progress = Progress::new();

@@ -3,6 +3,7 @@
 pub mod address_guard;
 pub mod client;
 pub mod fault;
+pub mod registry;
 pub mod url;
 
 pub use fault::FetchError;

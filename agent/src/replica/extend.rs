@@ -1,8 +1,9 @@
 //! Blocks from peers at the front: the next ones after the state height.
 
-use honeygraph_chain::block::HashedBlock;
+use honeygraph_chain::block::{Block, HashedBlock};
+use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::peer::{PeerFault, PeerId};
-use honeygraph_chain::{BlockNumber, BlockRange};
+use honeygraph_chain::{BlockNumber, BlockRange, Operations};
 
 use super::reorganize::Undone;
 use super::tip::{CheckpointFinding, Provenance, StageError};
@@ -41,9 +42,23 @@ pub enum ExtendOutcome {
         fault: PeerFault,
         /// Peers whose blocks are in doubt: one where it is certain.
         suspects: Vec<PeerId>,
+        /// Who gave which of the discarded blocks, so that the liar is known once the right ones are.
+        evidence: Vec<(PeerId, BlockReference)>,
+    },
+    /// Blocks without hashes of their own are only taken where a known checkpoint proves them; this one is
+    /// not known yet.
+    NeedsCheckpoint {
+        /// The checkpoint.
+        block: BlockNumber,
     },
     /// Commits are stopped.
     Halted,
+}
+
+/// The blocks of a run from one on.
+fn blocks_from(blocks: &[FetchedBlock], number: BlockNumber) -> &[FetchedBlock] {
+    let at = blocks.iter().position(|fetched| fetched.block.number() >= number);
+    at.and_then(|at| blocks.get(at..)).unwrap_or_default()
 }
 
 impl Replica {
@@ -93,6 +108,10 @@ impl Replica {
                 Ok(CheckpointFinding::OtherKind(kind)) => {
                     self.commit_stage()?;
                     self.correct_schedule(number, kind)?;
+                }
+                Err(StageError::BrokenLink { got, .. }) if self.relink_to(got)? => {
+                    // The checkpoint before it is of the other kind; everything is linked again.
+                    return self.extend(peer, blocks_from(blocks, number));
                 }
                 Err(StageError::Store(error)) => {
                     self.drop_stage();
@@ -172,10 +191,17 @@ impl Replica {
                 discarded: BlockRange::single(at),
                 fault,
                 suspects: vec![peer.clone()],
+                evidence: Vec::new(),
             });
         }
         let period = position.schedule.period_of(at);
-        let suspects = self.providers(period, peer);
+        let evidence = self.evidence(period)?;
+        let mut suspects = vec![peer.clone()];
+        for (other, _) in &evidence {
+            if !suspects.contains(other) {
+                suspects.push(other.clone());
+            }
+        }
         let rewound = match &mut self.running {
             Some(running) => running.stage.rewind_to_checkpoint()?,
             None => false,
@@ -195,27 +221,65 @@ impl Replica {
             discarded,
             fault,
             suspects,
+            evidence,
         })
     }
 
-    /// The peers that handed over blocks of a period which is not proven, `last` among them.
-    fn providers(&self, period: BlockRange, last: &PeerId) -> Vec<PeerId> {
-        let mut providers = vec![last.clone()];
-        let staged = self.running.iter().flat_map(|running| &running.stage.blocks);
-        let staged = staged
-            .filter(|block| period.contains(block.number))
-            .map(|block| &block.provenance);
-        let committed = self
-            .provenance
-            .range(period.start()..=period.end())
-            .map(|(_, provenance)| provenance);
-        for provenance in staged.chain(committed) {
-            if let Provenance::Peer(other) = provenance
-                && !providers.contains(other)
-            {
-                providers.push(other.clone());
+    /// Who handed over which block of a period that is not proven.
+    fn evidence(&self, period: BlockRange) -> Result<Vec<(PeerId, BlockReference)>, StoreError> {
+        let mut evidence = Vec::new();
+        let view = self.writer.store().view();
+        for (number, provenance) in self.provenance.range(period.start()..=period.end()) {
+            if let (Provenance::Peer(peer), Some(block)) = (provenance, view.block(*number)?) {
+                evidence.push((
+                    peer.clone(),
+                    BlockReference {
+                        number: *number,
+                        hash: block.hash,
+                    },
+                ));
             }
         }
-        providers
+        let staged = self.running.iter().flat_map(|running| &running.stage.blocks);
+        for block in staged.filter(|block| period.contains(block.number)) {
+            if let Provenance::Peer(peer) = &block.provenance {
+                let reference = BlockReference {
+                    number: block.number,
+                    hash: block.stored.hash,
+                };
+                evidence.push((peer.clone(), reference));
+            }
+        }
+        Ok(evidence)
+    }
+
+    /// Takes operations from an older peer, whose hashes nobody can recompute: only where the checkpoint of
+    /// their period is known and will prove them (`verification=strict`).
+    pub fn extend_operations(
+        &mut self,
+        peer: &PeerId,
+        blocks: Vec<(BlockNumber, Operations, u64)>,
+    ) -> Result<ExtendOutcome, StoreError> {
+        let mut outcome = ExtendOutcome::Halted;
+        for (number, operations, timestamp_ms) in blocks {
+            let (Some(running), Some(position)) = (&self.running, self.writer.position()) else {
+                break;
+            };
+            let checkpoint = position.schedule.next_at_or_after(number);
+            if self.reported_checkpoint(checkpoint).is_none() {
+                return Ok(ExtendOutcome::NeedsCheckpoint { block: checkpoint });
+            }
+            let previous_hash = running.stage.tip.link();
+            let block = HashedBlock::from(Block {
+                number,
+                previous_hash,
+                operations,
+            });
+            outcome = self.extend(peer, &[FetchedBlock { block, timestamp_ms }])?;
+            if !matches!(outcome, ExtendOutcome::Accepted { applied, .. } if applied == number) {
+                break;
+            }
+        }
+        Ok(outcome)
     }
 }

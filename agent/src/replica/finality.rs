@@ -1,7 +1,7 @@
 //! Checkpoints that sources report, votes on anchors, and the last irreversible block.
 
 use honeygraph_chain::block::HashedBlock;
-use honeygraph_chain::checkpoint::{Anchor, DeltaWriter};
+use honeygraph_chain::checkpoint::{Anchor, DeltaDocument, DeltaWriter};
 use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::network::CheckpointKind;
 use honeygraph_chain::peer::PeerFault;
@@ -40,6 +40,9 @@ impl Replica {
         if let Some(anchor) = self.agreed_anchor(number) {
             return Some(anchor.state_hash);
         }
+        if let Some(id) = self.named.get(&number) {
+            return Some(*id);
+        }
         let mut weights: Vec<(ContentId, u64)> = Vec::new();
         for (source, id) in self.reports.get(&number)? {
             let weight = self.settings.voters.weight(&VoterId(source.to_string())).max(1);
@@ -51,6 +54,43 @@ impl Replica {
         let (best, weight) = weights.iter().copied().max_by_key(|(_, weight)| *weight)?;
         let contested = weights.iter().any(|(id, other)| *id != best && *other == weight);
         (!contested).then_some(best)
+    }
+
+    /// The newest checkpoint above the state height that somebody trusted reports.
+    pub fn newest_reported(&self) -> Option<(BlockNumber, ContentId)> {
+        let height = self
+            .writer
+            .position()
+            .map_or(BlockNumber::default(), |position| position.state_height);
+        let trusted = self.settings.trusted_checkpoint.map(|(number, _)| number);
+        let mut numbers: Vec<_> = self
+            .reports
+            .keys()
+            .chain(self.votes.keys())
+            .copied()
+            .chain(trusted)
+            .filter(|number| *number > height)
+            .collect();
+        numbers.sort_unstable();
+        numbers
+            .into_iter()
+            .rev()
+            .find_map(|number| Some((number, self.reported_checkpoint(number)?)))
+    }
+
+    /// Learns the checkpoints that a trusted delta document names: its content id was checked.
+    pub fn learn_named(&mut self, document: &DeltaDocument) {
+        let height = self
+            .writer
+            .position()
+            .map_or(BlockNumber::default(), |position| position.state_height);
+        self.named = self.named.split_off(&height.next());
+        let ahead = document.chain.iter().filter(|delta| delta.hive_block > height);
+        self.named.extend(
+            ahead
+                .map(|delta| (delta.hive_block, delta.hash))
+                .take(MAX_OPEN_CHECKPOINTS),
+        );
     }
 
     /// What the voters agree on at a checkpoint, if they do.
@@ -378,6 +418,39 @@ impl Replica {
         transaction.commit()
     }
 
+    /// Where the block right after the newest checkpoint links to the other kind of document: links again.
+    /// Both ids are computed here; only which of them the network uses is taken from the block.
+    pub(super) fn relink_to(&mut self, link: ContentId) -> Result<bool, StoreError> {
+        let Some(running) = &self.running else {
+            return Ok(false);
+        };
+        let number = running.stage.tip.number;
+        if running.stage.tip.checkpoints.last_block != number {
+            return Ok(false);
+        }
+        self.commit_stage()?;
+        let record = self.writer.store().view().checkpoint(number)?;
+        match record {
+            Some(record) if record.block_hash.is_some() => {
+                match self.other_reading(number, Some(&record), link)? {
+                    Some(reading) => self.relink(number, reading, link).map(|()| true),
+                    None => Ok(false),
+                }
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Takes back what is not proven since the checkpoint before a block: others stand on another chain.
+    pub fn abandon_unproven(&mut self, from: BlockNumber) -> Result<(), StoreError> {
+        let Some(position) = self.writer.position() else {
+            return Ok(());
+        };
+        let before = position.schedule.period_of(from).start().saturating_sub(1);
+        let settled = position.irreversible_block().unwrap_or_default();
+        self.roll_back(before.max(settled), Undone::Orphan)
+    }
+
     /// Links the blocks after a checkpoint again: it turned out to be of the other kind, or at a block where
     /// none was expected. The state stays as it is; only hashes change.
     fn relink(&mut self, number: BlockNumber, reading: Reading, id: ContentId) -> Result<(), StoreError> {
@@ -413,21 +486,7 @@ impl Replica {
             transaction.remove_checkpoint(&record?);
         }
         transaction.remove_blocks(range);
-        for block in &stage.blocks {
-            transaction.put_block(block.number, &block.stored);
-            transaction.put_undo(block.number, &block.effect.changes)?;
-            if let Some(checkpoint) = &block.checkpoint {
-                transaction.put_checkpoint(checkpoint)?;
-                if let Some(document) = &block.document {
-                    transaction.put_document(checkpoint.state_hash, document);
-                }
-            }
-        }
-        for (key, leaf) in stage.overlay.changed() {
-            transaction.set_leaf(key, leaf);
-        }
-        let after = stage.position_after(&position);
-        transaction.set_position(after.clone());
+        let after = stage.write(&mut transaction, &position)?;
         transaction.commit()?;
         self.run_from(&after)?;
         for view in self.sources.values_mut() {

@@ -1,8 +1,9 @@
 //! What a replica says about itself.
 
-use honeygraph_chain::BlockNumber;
+use honeygraph_chain::checkpoint::Anchor;
 use honeygraph_chain::interval::IntervalSet;
 use honeygraph_chain::quorum::Voters;
+use honeygraph_chain::{BlockNumber, ContentId};
 use serde::Serialize;
 
 use super::Replica;
@@ -54,6 +55,10 @@ pub struct ReplicaStatus {
     pub network_head: Option<BlockNumber>,
     /// First block that sources have sent but that waits for a gap to be filled.
     pub first_pending: Option<BlockNumber>,
+    /// The newest checkpoint above the state height that somebody trusted reports.
+    pub newest_reported: Option<(BlockNumber, ContentId)>,
+    /// What the voters agree on there, if they do.
+    pub newest_agreed: Option<Anchor>,
     /// Highest block that is applied, committed or not.
     pub applied: Option<BlockNumber>,
     /// The sources.
@@ -70,6 +75,7 @@ impl Replica {
     /// Where the replica stands.
     pub fn status(&self) -> ReplicaStatus {
         let running = self.running.as_ref();
+        let newest_reported = self.newest_reported();
         let tip = running.map(|running| running.tip.reference());
         let canonical = |hash| {
             running.is_some_and(|running| running.tree.is_on_chain_of(hash, running.tip.reference().hash))
@@ -91,6 +97,8 @@ impl Replica {
             have: self.writer.have().clone(),
             network_head: self.network_head(),
             first_pending: self.first_pending(),
+            newest_reported,
+            newest_agreed: newest_reported.and_then(|(number, _)| self.agreed_anchor(number)),
             applied: running.map(|running| running.stage.tip.number),
             sources: sources.collect(),
             forks: forks.collect(),

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use honeygraph_chain::checkpoint::Anchor;
+use honeygraph_chain::checkpoint::{Anchor, DeltaDocument};
 use honeygraph_chain::peer::PeerId;
 use honeygraph_chain::quorum::VoterId;
-use honeygraph_chain::{BlockNumber, BlockRange};
+use honeygraph_chain::{BlockNumber, BlockRange, Operations};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
@@ -164,6 +164,30 @@ impl ReplicaHandle {
         blocks: Vec<FetchedBlock>,
     ) -> Result<ExtendOutcome, ReplicaGone> {
         self.ask(move |replica| replica.extend(&peer, &blocks)).await
+    }
+
+    /// See [`Replica::extend_operations`].
+    pub async fn extend_operations(
+        &self,
+        peer: PeerId,
+        blocks: Vec<(BlockNumber, Operations, u64)>,
+    ) -> Result<ExtendOutcome, ReplicaGone> {
+        self.ask(move |replica| replica.extend_operations(&peer, blocks))
+            .await
+    }
+
+    /// See [`Replica::abandon_unproven`].
+    pub async fn abandon_unproven(&self, from: BlockNumber) -> Result<(), ReplicaGone> {
+        self.ask(move |replica| replica.abandon_unproven(from)).await
+    }
+
+    /// See [`Replica::learn_named`].
+    pub async fn learn_named(&self, document: DeltaDocument) -> Result<(), ReplicaGone> {
+        self.ask(move |replica| {
+            replica.learn_named(&document);
+            Ok(())
+        })
+        .await
     }
 
     /// See [`Replica::fill_history`].

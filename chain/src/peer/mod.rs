@@ -46,6 +46,13 @@ impl TryFrom<String> for PeerId {
     }
 }
 
+impl From<crate::ContentId> for PeerId {
+    /// A content id is 46 visible ASCII characters.
+    fn from(id: crate::ContentId) -> Self {
+        Self(id.to_string())
+    }
+}
+
 impl std::str::FromStr for PeerId {
     type Err = PeerIdError;
 

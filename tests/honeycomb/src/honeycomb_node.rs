@@ -114,6 +114,8 @@ impl HoneycombNode {
         if let Some(replaced) = self.receivers().insert(name.to_owned(), receiver) {
             replaced.task.abort();
         }
+        // It may have connected before it was in the list.
+        self.chain.taken.notify_one();
         progress
     }
 

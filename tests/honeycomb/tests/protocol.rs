@@ -343,6 +343,38 @@ async fn missing_operations_are_sent_again_with_their_checkpoints() {
     assert_eq!(progress.last_error.as_deref(), Some("no"));
 }
 
+/// A node that hears of the head at once asks for all of it; it is sent once.
+#[tokio::test]
+async fn what_is_still_to_come_is_not_sent_twice() {
+    let node = Node::new().await;
+    let honeycomb = HoneycombNode::start(chain());
+    let head = honeycomb.produce(100).unwrap();
+    let mut settings = ReceiverSettings::new(node.url());
+    settings.window = 5;
+    let mut progress = honeycomb.add_receiver("node", settings);
+    let mut connection = node.accept().await;
+    assert_eq!(connection.hear().await["type"], "sync_status");
+    for index in 0..5 {
+        assert_eq!(connection.hear().await["index"], index);
+    }
+    connection
+        .say(json!({"type": "request_missing", "from": 2, "to": head.next_index - 1}))
+        .await;
+    // The first block has 7 operations: it goes on, 2..=6 are repeated, then come the next blocks.
+    let mut indexes = Vec::new();
+    connection.acknowledge(4).await;
+    while indexes.last() != Some(&(head.next_index - 1)) {
+        let message = connection.hear().await;
+        if let Some(index) = message["index"].as_u64() {
+            indexes.push(index);
+            connection.acknowledge(index).await;
+        }
+    }
+    let expected: Vec<_> = (5..7).chain(2..7).chain(7..head.next_index).collect();
+    assert_eq!(indexes, expected);
+    until(&mut progress, |progress| progress.answered_requests == 1).await;
+}
+
 #[tokio::test]
 async fn a_checkpoint_message_can_come_late() {
     let node = Node::new().await;

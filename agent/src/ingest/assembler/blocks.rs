@@ -62,10 +62,16 @@ impl OpenBlock {
 impl Assembler {
     /// Takes the operation whose index is next.
     pub(super) fn take(&mut self, entry: Entry, now: Moment, out: &mut Vec<Output>) -> Result<(), NotTaken> {
+        let is_first = self.next_index == OperationIndex::default();
         let (next, below) = match self.front {
-            Front::At { next, below } => (next, below),
-            Front::Unknown if self.next_index == OperationIndex::default() => (entry.block, Below::Complete),
+            // The first operation that the source ever logged begins its block.
+            Front::Unknown if is_first => (entry.block, Below::Complete),
             Front::Unknown => (entry.block.next(), Below::Partial),
+            Front::At {
+                next,
+                below: Below::Told,
+            } if is_first => (next.min(entry.block), Below::Complete),
+            Front::At { next, below } => (next, below),
         };
         self.front = Front::At { next, below };
         if entry.block < next {

@@ -4,7 +4,7 @@ use honeygraph_chain::BlockNumber;
 
 use super::blocks::{NotTaken, OpenBlock};
 use super::entry::IndexOrigin;
-use super::{Assembler, Below, Completion, Front, Markers, Moment, Output, Request, error};
+use super::{Assembler, Below, Front, Markers, Moment, Output, Request, error};
 use crate::ingest::message::{OperationIndex, ServerMessage};
 use crate::ingest::source::SourceEventKind;
 
@@ -24,15 +24,12 @@ impl Assembler {
                 return;
             }
             self.request = None;
-            let Some(completion) = self
-                .completion
-                .filter(|completion| completion.once_next_is <= self.next_index)
-            else {
+            let Some(through) = self.complete_through else {
                 return;
             };
-            match self.close_through(completion.through, now, out) {
+            match self.close_through(through, now, out) {
                 Ok(()) => {
-                    self.completion = None;
+                    self.complete_through = None;
                     return;
                 }
                 Err(unclosed) => self.refuse_block(unclosed, out),
@@ -111,7 +108,7 @@ impl Assembler {
         self.front = Front::Unknown;
         self.open = None;
         self.request = None;
-        self.completion = None;
+        self.complete_through = None;
         self.cursors.clear();
         self.recent.clear();
     }
@@ -136,30 +133,17 @@ impl Assembler {
     /// in a later block is the beginning of that block.
     pub(super) fn front_from_told(&mut self) {
         if let Some(told) = self.told.filter(|told| told.next_index == self.next_index) {
-            // With nothing logged yet, the head has no operations that we could have missed.
-            let nothing_logged = told.next_index == OperationIndex::default();
             self.front = Front::At {
-                next: if nothing_logged {
-                    told.head
-                } else {
-                    told.head.next()
-                },
+                next: told.head.next(),
                 below: Below::Told,
             };
         }
     }
 
-    pub(super) fn complete(&mut self, through: BlockNumber, once_next_is: OperationIndex) {
-        if self.front == Front::Unknown {
-            return;
+    /// Notes that blocks are complete as soon as nothing that the source has is missing.
+    pub(super) fn complete(&mut self, through: BlockNumber) {
+        if self.front != Front::Unknown {
+            self.complete_through = self.complete_through.max(Some(through));
         }
-        let before = self.completion.unwrap_or(Completion {
-            through,
-            once_next_is,
-        });
-        self.completion = Some(Completion {
-            through: before.through.max(through),
-            once_next_is: before.once_next_is.max(once_next_is),
-        });
     }
 }

@@ -65,7 +65,10 @@ pub struct Assembler {
     ahead: Ahead,
     recent: Recent,
     request: Option<Request>,
-    completion: Option<Completion>,
+    /// Blocks up to here are complete, once nothing below `known_end` is missing.
+    complete_through: Option<BlockNumber>,
+    /// The index after the last one, as the last `sync_status` of this session said.
+    told_end: Option<OperationIndex>,
     told: Option<Told>,
     previous: Option<Previous>,
     markers: Markers,
@@ -103,13 +106,6 @@ enum Below {
 struct Request {
     to: OperationIndex,
     give_up_at: Duration,
-}
-
-/// Blocks that are complete as soon as nothing below an index is missing.
-#[derive(Debug, Clone, Copy)]
-struct Completion {
-    through: BlockNumber,
-    once_next_is: OperationIndex,
 }
 
 /// What the last `sync_status` with a head said.
@@ -160,7 +156,8 @@ impl Assembler {
             front,
             open: None,
             request: None,
-            completion: None,
+            complete_through: None,
+            told_end: None,
             told: None,
             previous: None,
             markers: Markers::Indexed,
@@ -202,7 +199,10 @@ impl Assembler {
             previous: message.prev_hash,
         }));
         self.raise_head(covered, &mut out);
-        self.complete(covered, self.known_end);
+        // It may be one of the last session, sent again before the operations that we missed since.
+        if self.taken > 0 || self.told_end.is_some() {
+            self.complete(covered);
+        }
         self.settle(now, &mut out);
         out
     }
@@ -218,6 +218,7 @@ impl Assembler {
             self.raise_head(head, &mut out);
         }
         let end = message.last_index.next();
+        self.told_end = Some(end);
         self.told = message.block_num.map(|head| Told {
             next_index: end,
             head,
@@ -234,7 +235,7 @@ impl Assembler {
             self.known_end = self.known_end.max(end);
             // The head itself may still get operations.
             if let Some(through) = message.block_num.and_then(BlockNumber::previous) {
-                self.complete(through, end);
+                self.complete(through);
             }
         }
         self.settle(now, &mut out);

@@ -212,14 +212,39 @@ fn a_source_that_streams_its_history_after_telling_where_it_stands_is_taken_from
 #[test]
 fn a_source_without_operations_can_be_told_from_one_with_lost_ones() {
     let mut assembler = fresh();
+    // What block 98 held before this log began is not known.
     assembler.sync_status(status(-1, Some(98)), at(0));
     assert_eq!(
-        shape(&assembler.sync_status(status(-1, Some(100)), at(0))),
-        ["empty 98..=99"]
+        run(&mut assembler, vec![put(0, 100), marker(1, 100), put(2, 101)]),
+        ["empty 99..=99", "block 100: 2"]
+    );
+
+    let mut told_the_same_block = fresh();
+    told_the_same_block.sync_status(status(-1, Some(98)), at(0));
+    let entries = vec![put(0, 98), marker(1, 98), put(2, 100)];
+    assert_eq!(
+        run(&mut told_the_same_block, entries),
+        ["block 98: 2", "empty 99..=99"]
+    );
+
+    let mut empty = fresh();
+    empty.sync_status(status(-1, Some(98)), at(0));
+    assert_eq!(
+        shape(&empty.sync_status(status(-1, Some(101)), at(0))),
+        ["empty 99..=100"]
+    );
+}
+
+#[test]
+fn a_checkpoint_before_anything_else_does_not_make_blocks_empty() {
+    let mut assembler = resumed(9, 100);
+    assert_eq!(
+        shape(&assembler.checkpoint(&checkpoint(150), at(0))),
+        ["checkpoint 149"]
     );
     assert_eq!(
-        run(&mut assembler, vec![put(0, 100), marker(1, 100), put(2, 101)]),
-        ["block 100: 2"]
+        run(&mut assembler, vec![put(10, 101), marker(11, 101), put(12, 102)]),
+        ["block 101: 2"]
     );
 }
 
@@ -492,6 +517,35 @@ fn status_says_what_is_missing() {
             status: SyncState::Missing,
         }))
     );
+}
+
+#[test]
+fn what_waits_for_a_hole_is_bounded_and_requested_again() {
+    let many = AssemblerLimits {
+        hole_operations: 1_000,
+        ..small()
+    };
+    let light = AssemblerLimits {
+        held_bytes: 4_000,
+        ahead_operations: 1_000,
+        ..many
+    };
+    for limits in [many, light] {
+        let mut assembler = Assembler::new(limits, Some(cursor(9, 100)));
+        run(&mut assembler, vec![put(10, 101)]);
+        let mut not_taken = Vec::new();
+        for number in 12..100 {
+            let outputs = run(&mut assembler, vec![put(number, 101)]);
+            not_taken.extend(outputs.into_iter().filter(|line| line.starts_with("not taken")));
+            assert!(assembler.ahead.len() <= 40);
+        }
+        let kept = u64::try_from(assembler.ahead.len()).unwrap();
+        assert_eq!(not_taken.first(), Some(&format!("not taken {}", 12 + kept)));
+        assert_eq!(not_taken.len() + assembler.ahead.len(), 88);
+        let next = 12 + kept;
+        let request = format!("request {next}..={}", next + 4);
+        assert_eq!(run(&mut assembler, vec![put(11, 101)]).last(), Some(&request));
+    }
 }
 
 #[test]

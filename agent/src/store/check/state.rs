@@ -47,7 +47,7 @@ impl Check<'_> {
                             .problem(format_args!("leaf {path}"), reason, Remedy::ComputeAgain);
                     }
                     let value: &JsonValue = leaf.value();
-                    digest = digest.plus(StateDigest::of_leaf(&path, value));
+                    digest = digest.plus(StateDigest::of_leaf(&key, value));
                 }
                 Err(error) => {
                     let place = format!("leaf {path}");

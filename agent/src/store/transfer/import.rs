@@ -216,6 +216,9 @@ impl Taking<'_> {
                 block: discarded.end(),
                 fault,
             }),
+            ExtendOutcome::NeedsCheckpoint { block } => Err(TransferError::Halted {
+                reason: format!("checkpoint {block} has to be known first"),
+            }),
             ExtendOutcome::Halted => Err(TransferError::Halted {
                 reason: self
                     .replica

@@ -180,6 +180,14 @@ pub struct CheckpointEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub state_digest: Option<StateDigest>,
+    /// Content id of the last full state before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub root: Option<ContentId>,
+    /// Content id of the full state before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub prev_root: Option<ContentId>,
     /// Size of the document in bytes, none where this node does not hold it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document_bytes: Option<u64>,
@@ -197,6 +205,13 @@ pub struct StateAnswer {
     /// The block after which the state is meant.
     #[schema(value_type = u64)]
     pub block_num: BlockNumber,
+    /// Hash of that block; none right after the node was started from a document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub block_hash: Option<ContentId>,
+    /// Whether leaves were left out: there are more than were asked for, or more than one answer carries.
+    #[serde(default)]
+    pub truncated: bool,
     /// The leaf, or the nested object of all leaves below the path.
     #[schema(value_type = serde_json::Value)]
     pub data: JsonValue,

@@ -57,6 +57,8 @@ impl From<SocketError> for SessionError {
 struct Exchange {
     outstanding: Outstanding,
     requests: VecDeque<RangeInclusive<u64>>,
+    /// The first running index that this session has not come to yet.
+    unsent_from: u64,
     /// Errors to tell the node.
     errors: VecDeque<String>,
 }
@@ -163,10 +165,7 @@ impl Session {
 
     /// Decides at which block the session starts, and forgets what the one before left.
     fn place(&self) -> BlockNumber {
-        let mut exchange = self.exchange();
-        let unacknowledged = exchange.outstanding.lowest_block();
-        *exchange = Exchange::default();
-        drop(exchange);
+        let unacknowledged = self.exchange().outstanding.lowest_block();
         let Progress {
             sessions, next_block, ..
         } = self.progress();
@@ -180,12 +179,24 @@ impl Session {
                 }
             }
         });
+        let unsent_from = self.chain.read(|chain| {
+            let first = chain.block(next).or_else(|| chain.kept().next());
+            match first {
+                Some(block) if next <= chain.head().number => block.first_index,
+                _ => chain.head().next_index,
+            }
+        });
+        *self.exchange() = Exchange {
+            unsent_from,
+            ..Exchange::default()
+        };
         self.progress.send_modify(|progress| {
             progress.connected = true;
             progress.sessions += 1;
             progress.next_block = next;
             progress.outstanding = 0;
         });
+        self.chain.taken.notify_one();
         next
     }
 
@@ -258,8 +269,9 @@ impl Session {
             exchange
                 .errors
                 .push_back(format!("more than {REQUESTS} requests are unanswered"));
-        } else {
-            let request = from..=to.min(head.next_index - 1);
+        } else if from < exchange.unsent_from {
+            // What this session has not come to yet arrives without being sent twice.
+            let request = from..=to.min(exchange.unsent_from - 1);
             if !exchange.requests.contains(&request) {
                 exchange.requests.push_back(request);
             }
@@ -425,6 +437,7 @@ impl Writer<'_> {
         });
         match block {
             Some(block) => {
+                self.session.exchange().unsent_from = block.indexes().end;
                 self.push_operations(&block, &(0..=u64::MAX));
                 if let Some(late) = late {
                     self.push_checkpoint(&late);

@@ -1,0 +1,515 @@
+//! The engine's loop: one task that owns the planner, the registry of peers and the re-ordering buffer.
+//!
+//! Everything slow is a task of its own that comes back as a [`Done`]; what decides is the planner.
+
+mod boot;
+mod commands;
+mod discovery;
+mod front;
+mod history;
+mod voters;
+mod wanted;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use honeygraph_chain::interval::IntervalSet;
+use honeygraph_chain::peer::{PeerId, PeerScore};
+use honeygraph_chain::planner::{Action, BlameLedger, Event, FetchFault, FetchOrder, Planner, RequestId};
+use honeygraph_chain::{BlockNumber, ContentId};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::buffer::{Buffer, Run};
+use super::fetch::{Answer, fetch};
+use super::handle::{SyncCommand, SyncHandle, SyncView};
+use super::settings::SyncSettings;
+use crate::metrics::{Metrics, PeerLabel, RequestOutcome};
+use crate::peers::client::PeerClient;
+use crate::peers::registry::{PeerRegistry, PeerSource};
+use crate::replica::{ReplicaGone, ReplicaHandle, ReplicaStatus};
+use crate::store::{PeerRecord, Store, StoreError};
+use crate::wire::shapes::SyncMode;
+use boot::Boot;
+use commands::GapRun;
+use discovery::{Heard, Said};
+use front::Handed;
+use history::HistoryState;
+use voters::Voted;
+
+/// Commands that wait for the engine at most.
+const COMMANDS: usize = 32;
+/// Answers of peers that are remembered until it is known which of them lied.
+const LEDGER: usize = 4_096;
+/// Longest sleep of the loop.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// Time between two looks at the peers while blocks are missing or no source is connected.
+const BUSY_PROBE_INTERVAL: Duration = Duration::from_secs(2);
+/// Time between two times that peers and the retry queue are stored.
+const PERSIST_INTERVAL: Duration = Duration::from_secs(10);
+/// Time between two updates of what others see of the engine.
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A task of the engine's that has ended.
+#[derive(Debug)]
+enum Done {
+    Fetched {
+        order: FetchOrder,
+        answer: Answer,
+    },
+    Handed(Handed),
+    HistoryStored(history::Stored),
+    Learned {
+        range: honeygraph_chain::BlockRange,
+        learned: bool,
+    },
+    Said(Said),
+    Heard(Heard),
+    Voted(Voted),
+    Named {
+        id: ContentId,
+        learned: bool,
+    },
+    Booted(Result<(), String>),
+    LookedAtFront,
+    Nothing,
+    Gone(ReplicaGone),
+}
+
+/// The sync engine.
+pub struct SyncEngine {
+    settings: SyncSettings,
+    replica: ReplicaHandle,
+    store: Store,
+    client: PeerClient,
+    metrics: Metrics,
+    status: watch::Receiver<ReplicaStatus>,
+    view: watch::Sender<SyncView>,
+    planner: Planner,
+    registry: PeerRegistry,
+    scores: BTreeMap<PeerId, PeerScore>,
+    tasks: JoinSet<Done>,
+    requests: HashMap<RequestId, AbortHandle>,
+    /// Answers whose blocks the planner has not placed yet.
+    answers: HashMap<RequestId, Run>,
+    buffer: Buffer,
+    /// The next block to hand over to the replica, and hand-overs under way.
+    front_next: BlockNumber,
+    handing: usize,
+    committed: BlockNumber,
+    history: HistoryState,
+    ledger: BlameLedger,
+    wanted: IntervalSet,
+    boot: Boot,
+    run: Option<GapRun>,
+    named: Option<ContentId>,
+    naming: bool,
+    looking_at_front: bool,
+    asking_voters: BTreeSet<PeerId>,
+    probing: BTreeSet<PeerId>,
+    probed_once: BTreeSet<PeerId>,
+    started: Instant,
+    next_probe: Instant,
+    next_discovery: Instant,
+    next_persist: Instant,
+    next_publish: Instant,
+    gaps_detected: u64,
+    fetched_bytes: u64,
+    wire_bytes: u64,
+    needed_bytes: u64,
+}
+
+impl SyncEngine {
+    /// Starts the engine; it ends when `shutdown` is cancelled.
+    pub fn spawn(
+        settings: SyncSettings,
+        replica: ReplicaHandle,
+        store: Store,
+        client: PeerClient,
+        metrics: Metrics,
+        shutdown: CancellationToken,
+    ) -> Result<(SyncHandle, JoinHandle<()>), StoreError> {
+        let (commands, queue) = mpsc::channel(COMMANDS);
+        let (view, seen) = watch::channel(SyncView {
+            mode: Some(SyncMode::Boot),
+            ..SyncView::default()
+        });
+        let engine = Self::new(settings, replica, store, client, metrics, view)?;
+        let task = tokio::spawn(engine.run(queue, shutdown));
+        Ok((SyncHandle::new(commands, seen), task))
+    }
+
+    fn new(
+        settings: SyncSettings,
+        replica: ReplicaHandle,
+        store: Store,
+        client: PeerClient,
+        metrics: Metrics,
+        view: watch::Sender<SyncView>,
+    ) -> Result<Self, StoreError> {
+        let status = replica.status();
+        let schedule = status
+            .borrow()
+            .position
+            .as_ref()
+            .map_or(settings.schedule, |position| position.schedule);
+        let stored = store.view();
+        let queue = stored.retry_queue()?;
+        let planner = Planner::restore(
+            settings.planner.clone(),
+            schedule,
+            settings.seed,
+            queue,
+            unix_now(),
+        );
+        let mut registry = PeerRegistry::new(
+            settings.own_id.clone(),
+            settings.own_url.clone(),
+            settings.peers_max,
+        );
+        let mut scores = BTreeMap::new();
+        for url in &settings.peers {
+            // One that is named twice is still one.
+            let _ = registry.add(url.clone(), None, PeerSource::Configured);
+        }
+        for (url, voter) in &settings.peer_voters {
+            let _ = registry.add(url.clone(), None, PeerSource::Configured);
+            registry.set_voter(&PeerRegistry::key_of(url), voter.clone());
+        }
+        for (url, record) in stored.peers()? {
+            let Ok(url) = url.parse::<crate::peers::PeerUrl>() else {
+                continue;
+            };
+            let claimed = record.peer_id.and_then(|id| PeerId::try_from(id).ok());
+            let key = PeerRegistry::key_of(&url);
+            let _ = registry.add(url, claimed, PeerSource::Discovered);
+            if let Ok(score) = serde_json::from_value(record.score) {
+                scores.insert(key, score);
+            }
+        }
+        let now = Instant::now();
+        Ok(Self {
+            replica,
+            store,
+            client,
+            metrics,
+            status,
+            view,
+            planner,
+            registry,
+            scores,
+            tasks: JoinSet::new(),
+            requests: HashMap::new(),
+            answers: HashMap::new(),
+            buffer: Buffer::default(),
+            front_next: BlockNumber::default(),
+            handing: 0,
+            committed: BlockNumber::default(),
+            history: HistoryState::default(),
+            ledger: BlameLedger::new(LEDGER),
+            wanted: IntervalSet::default(),
+            boot: Boot::default(),
+            run: None,
+            named: None,
+            naming: false,
+            looking_at_front: false,
+            asking_voters: BTreeSet::new(),
+            probing: BTreeSet::new(),
+            probed_once: BTreeSet::new(),
+            started: now,
+            next_probe: now,
+            next_discovery: now,
+            next_persist: now + PERSIST_INTERVAL,
+            next_publish: now,
+            gaps_detected: 0,
+            fetched_bytes: 0,
+            wire_bytes: 0,
+            needed_bytes: 0,
+            settings,
+        })
+    }
+
+    async fn run(mut self, mut commands: mpsc::Receiver<SyncCommand>, shutdown: CancellationToken) {
+        self.on_status();
+        loop {
+            let sleep = tokio::time::sleep(self.time_to_sleep());
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                command = commands.recv() => match command {
+                    Some(command) => self.on_command(command),
+                    None => break,
+                },
+                Some(done) = self.tasks.join_next() => match done {
+                    Ok(Done::Gone(error)) => {
+                        tracing::error!(%error, "the sync engine stops");
+                        break;
+                    }
+                    Ok(done) => self.on_done(done),
+                    Err(error) if error.is_cancelled() => {}
+                    Err(error) => tracing::error!(%error, "a task of the sync engine failed"),
+                },
+                changed = self.status.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    self.on_status();
+                },
+                () = sleep => {}
+            }
+            self.on_time();
+            self.hand_over();
+            self.publish();
+        }
+        self.tasks.shutdown().await;
+        self.persist_now().await;
+    }
+
+    fn time_to_sleep(&self) -> Duration {
+        let now = Instant::now();
+        let unix = unix_now();
+        let planner = self.planner.next_wake(unix).map(|wake| wake.saturating_sub(unix));
+        let mut sleep = planner.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
+        for next in [self.next_probe, self.next_discovery, self.next_persist] {
+            sleep = sleep.min(next.saturating_duration_since(now));
+        }
+        // Never spin: whatever is due was done once in this turn.
+        sleep.max(Duration::from_millis(5))
+    }
+
+    fn on_done(&mut self, done: Done) {
+        match done {
+            Done::Fetched { order, answer } => self.on_fetched(&order, answer),
+            Done::Handed(handed) => self.on_handed(handed),
+            Done::HistoryStored(stored) => self.on_history_stored(stored),
+            Done::Learned { range, learned } => self.on_learned(range, learned),
+            Done::Said(said) => self.on_said(said),
+            Done::Heard(heard) => self.on_heard(heard),
+            Done::Voted(voted) => self.on_voted(&voted),
+            Done::Named { id, learned } => {
+                self.naming = false;
+                if learned {
+                    self.named = Some(id);
+                }
+            }
+            Done::Booted(result) => self.on_booted(result),
+            Done::LookedAtFront => self.looking_at_front = false,
+            Done::Gone(_) | Done::Nothing => {}
+        }
+    }
+
+    fn on_time(&mut self) {
+        let now = Instant::now();
+        if now >= self.next_probe {
+            self.next_probe = now + self.probe_interval();
+            self.probe_peers();
+            self.ask_voters();
+            self.learn_named_checkpoints();
+            self.keep_history();
+        }
+        if now >= self.next_discovery {
+            self.next_discovery = now + self.settings.discovery_interval;
+            self.discover();
+        }
+        if now >= self.next_persist {
+            self.next_persist = now + PERSIST_INTERVAL;
+            self.persist();
+        }
+        self.boot_if_needed();
+        self.check_run();
+        self.step(Event::Tick);
+    }
+
+    fn probe_interval(&self) -> Duration {
+        let status = self.status.borrow();
+        let live = status.sources.iter().any(|source| source.connected);
+        let busy = status.position.is_none() || !self.wanted.is_empty() || !live;
+        if busy {
+            BUSY_PROBE_INTERVAL.min(self.settings.interval)
+        } else {
+            self.settings.interval
+        }
+    }
+
+    /// Tells the planner and does what it says.
+    fn step(&mut self, event: Event) {
+        for action in self.planner.step(event, unix_now()) {
+            match action {
+                Action::Fetch(order) => self.send(order),
+                Action::Cancel { request } => {
+                    if let Some(task) = self.requests.remove(&request) {
+                        task.abort();
+                    }
+                }
+                Action::Keep { request, range } => {
+                    if let Some(run) = self.answers.get(&request) {
+                        self.buffer.put(run.part(range));
+                    }
+                }
+                Action::Discard { range } => self.buffer.discard(range),
+            }
+        }
+    }
+
+    fn send(&mut self, order: FetchOrder) {
+        let Some(peer) = self.registry.get(&order.peer) else {
+            self.step(Event::PeerRemoved { peer: order.peer });
+            return;
+        };
+        let (client, url, network) = (
+            self.client.clone(),
+            peer.url.clone(),
+            self.settings.network.clone(),
+        );
+        let schedule = self.schedule();
+        let request = order.request;
+        let task = self.tasks.spawn(async move {
+            let answer = fetch(&client, &url, &network, schedule, &order).await;
+            Done::Fetched { order, answer }
+        });
+        self.requests.insert(request, task);
+    }
+
+    fn on_fetched(&mut self, order: &FetchOrder, mut answer: Answer) {
+        if self.requests.remove(&order.request).is_none() {
+            return;
+        }
+        self.fetched_bytes += answer.bytes;
+        self.wire_bytes += answer.wire_bytes;
+        tracing::debug!(peer = %order.peer, range = %order.range, blocks = answer.blocks.len(), fault = ?answer.fault, "fetched");
+        self.count_request(order, answer.fault.as_ref());
+        let event = answer.event(order);
+        let blocks = std::mem::take(&mut answer.blocks);
+        self.answers.insert(
+            order.request,
+            Run {
+                peer: order.peer.clone(),
+                blocks,
+            },
+        );
+        self.step(event);
+        self.answers.remove(&order.request);
+    }
+
+    fn count_request(&self, order: &FetchOrder, fault: Option<&FetchFault>) {
+        let peer = self.registry.get(&order.peer).filter(|peer| peer.source == PeerSource::Configured);
+        let name = peer.map(|peer| peer.url.to_string());
+        let label = name.as_deref().map_or(PeerLabel::Discovered, PeerLabel::Configured);
+        let outcome = match fault {
+            None => RequestOutcome::Success,
+            Some(FetchFault::Peer(fault)) => RequestOutcome::Fault(*fault),
+            Some(FetchFault::Local(_)) => RequestOutcome::LocalFault,
+        };
+        self.metrics.count_peer_request(label, outcome);
+    }
+
+    fn schedule(&self) -> honeygraph_chain::network::CheckpointSchedule {
+        let status = self.status.borrow();
+        status
+            .position
+            .as_ref()
+            .map_or(self.settings.schedule, |position| position.schedule)
+    }
+
+    fn persist(&mut self) {
+        let (replica, job) = (self.replica.clone(), self.persist_job());
+        self.tasks.spawn(async move {
+            match replica.write(job).await {
+                Ok(()) => Done::Nothing,
+                Err(gone) => Done::Gone(gone),
+            }
+        });
+    }
+
+    async fn persist_now(&mut self) {
+        let job = self.persist_job();
+        if self.replica.write(job).await.is_err() {
+            tracing::debug!("the replica stopped first: peers and retry queue stay as they were stored last");
+        }
+    }
+
+    /// Stores the peers with their scores, and the retry queue.
+    fn persist_job(
+        &mut self,
+    ) -> impl FnOnce(&mut crate::store::Transaction<'_>) -> Result<(), StoreError> + Send + 'static {
+        for view in self.planner.peers(unix_now()) {
+            self.scores.insert(view.id.clone(), view.score.clone());
+        }
+        let registry = &self.registry;
+        self.scores.retain(|key, _| registry.get(key).is_some());
+        let records: Vec<_> = self
+            .registry
+            .iter()
+            .map(|(key, peer)| {
+                let score = self
+                    .scores
+                    .get(key)
+                    .and_then(|score| serde_json::to_value(score).ok());
+                let record = PeerRecord {
+                    peer_id: peer.claimed.as_ref().map(ToString::to_string),
+                    score: score.unwrap_or_default(),
+                    last_seen_ms: peer.last_seen_ms,
+                };
+                (peer.url.to_string(), record)
+            })
+            .collect();
+        let queue = self.planner.retry_queue();
+        move |transaction| {
+            transaction.set_peers(&records)?;
+            transaction.set_retry_queue(queue.into_iter().map(|entry| (entry.range.start(), entry)))
+        }
+    }
+
+    fn publish(&mut self) {
+        let now = Instant::now();
+        if now < self.next_publish && self.view.receiver_count() > 0 {
+            return;
+        }
+        self.next_publish = now + PUBLISH_INTERVAL;
+        let peers = self.summaries();
+        let view = SyncView {
+            mode: Some(self.mode()),
+            is_syncing: !self.wanted.is_empty() && self.registry.iter().any(|(_, peer)| peer.is_alive),
+            peers,
+            planner: self.planner.status(),
+            gaps_detected: self.gaps_detected,
+            fetched_bytes: self.fetched_bytes,
+            wire_bytes: self.wire_bytes,
+            needed_bytes: self.needed_bytes,
+        };
+        self.view.send_replace(view);
+    }
+
+    fn mode(&self) -> SyncMode {
+        let status = self.status.borrow();
+        let alive = self.registry.iter().any(|(_, peer)| peer.is_alive);
+        let live = status.sources.iter().any(|source| source.connected);
+        match &status.position {
+            None if alive => SyncMode::Anchor,
+            None => SyncMode::Discover,
+            Some(position) if position.halted.is_some() => SyncMode::Halted,
+            Some(_) if !self.wanted.is_empty() && alive => SyncMode::Fill,
+            Some(_) if !self.wanted.is_empty() || !(live || alive) => SyncMode::Starved,
+            Some(_) => SyncMode::Follow,
+        }
+    }
+}
+
+impl std::fmt::Debug for SyncEngine {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("SyncEngine")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The wall clock, since the Unix epoch.
+fn unix_now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// The wall clock, in milliseconds since the Unix epoch.
+fn unix_now_ms() -> u64 {
+    u64::try_from(unix_now().as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,218 @@
+//! Carries out one request of the planner: asks the peer, checks what came.
+
+use std::time::{Duration, Instant};
+
+use honeygraph_chain::block::{Block, HashedBlock};
+use honeygraph_chain::network::CheckpointSchedule;
+use honeygraph_chain::peer::PeerFault;
+use honeygraph_chain::planner::{Event, FetchFault, FetchKind, FetchOrder};
+use honeygraph_chain::{BlockNumber, ContentId, Operations};
+
+use super::verify::check_blocks_off_thread;
+use crate::peers::client::{BatchOutcome, BatchRequest, PeerClient};
+use crate::peers::{FetchError, PeerUrl};
+use crate::replica::FetchedBlock;
+use crate::wire::batch::BatchExtent;
+use crate::wire::shapes::ReportedBlock;
+use crate::wire::{NetworkName, UnixMillis};
+
+/// A block as a peer gave it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Fetched {
+    /// With a link and a hash that is the hash of its content.
+    Linked(FetchedBlock),
+    /// Operations alone: an older peer's hash that nobody can recompute.
+    Operations {
+        /// The block.
+        number: BlockNumber,
+        /// What it did.
+        operations: Operations,
+        /// When it was made, milliseconds since the Unix epoch.
+        timestamp_ms: u64,
+    },
+}
+
+impl Fetched {
+    pub(super) const fn number(&self) -> BlockNumber {
+        match self {
+            Self::Linked(fetched) => fetched.block.number(),
+            Self::Operations { number, .. } => *number,
+        }
+    }
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The first blocks of the range, in order, in bounds, linked to each other.
+    pub(super) blocks: Vec<Fetched>,
+    /// Bytes of the blocks, as they are held in memory until they are committed.
+    pub(super) bytes: u64,
+    /// Bytes received, compressed.
+    pub(super) wire_bytes: u64,
+    pub(super) elapsed: Duration,
+    /// Why there are not more of them.
+    pub(super) fault: Option<FetchFault>,
+}
+
+impl Answer {
+    /// What the planner is told.
+    pub(super) fn event(&self, order: &FetchOrder) -> Event {
+        let (request, bytes, elapsed) = (order.request, self.bytes, self.elapsed);
+        match (self.blocks.len() as u64, &self.fault) {
+            (0, Some(fault)) => Event::FetchFailed {
+                request,
+                fault: fault.clone(),
+            },
+            (0, None) => Event::FetchFailed {
+                request,
+                fault: PeerFault::ShortAnswer.into(),
+            },
+            (blocks, None) if blocks == order.range.len() => Event::FetchSucceeded {
+                request,
+                bytes,
+                elapsed,
+            },
+            (blocks, fault) => Event::FetchPartly {
+                request,
+                blocks,
+                bytes,
+                elapsed,
+                fault: fault.clone(),
+            },
+        }
+    }
+}
+
+/// Asks a peer for the blocks of an order.
+pub(super) async fn fetch(
+    client: &PeerClient,
+    url: &PeerUrl,
+    network: &NetworkName,
+    schedule: CheckpointSchedule,
+    order: &FetchOrder,
+) -> Answer {
+    match order.kind {
+        FetchKind::Batch => fetch_batch(client, url, network, schedule, order).await,
+        FetchKind::Single => fetch_singly(client, url, order).await,
+    }
+}
+
+async fn fetch_batch(
+    client: &PeerClient,
+    url: &PeerUrl,
+    network: &NetworkName,
+    schedule: CheckpointSchedule,
+    order: &FetchOrder,
+) -> Answer {
+    let request = BatchRequest {
+        network,
+        range: order.range,
+        timeout: order.timeout,
+    };
+    let batch = client.blocks(url, request).await;
+    let mut fault = match batch.outcome {
+        BatchOutcome::Whole(BatchExtent::Complete | BatchExtent::Cut) => None,
+        BatchOutcome::Failed(error) => Some(fault_of(error)),
+    };
+    let bytes = batch.blocks.iter().map(|block| block.bytes.len() as u64).sum();
+    let blocks = match check_blocks_off_thread(batch.blocks, order.range, schedule).await {
+        Ok(checked) => {
+            fault = checked.fault.map(FetchFault::Peer).or(fault);
+            checked.blocks
+        }
+        Err(error) => {
+            fault = Some(fault_of(error));
+            Vec::new()
+        }
+    };
+    let blocks = blocks.into_iter().map(|checked| {
+        Fetched::Linked(FetchedBlock {
+            block: checked.block,
+            timestamp_ms: milliseconds(checked.timestamp),
+        })
+    });
+    Answer {
+        blocks: blocks.collect(),
+        bytes,
+        wire_bytes: batch.wire_bytes,
+        elapsed: batch.elapsed,
+        fault,
+    }
+}
+
+/// Asks an older peer block by block.
+async fn fetch_singly(client: &PeerClient, url: &PeerUrl, order: &FetchOrder) -> Answer {
+    let started = Instant::now();
+    let mut answer = Answer {
+        blocks: Vec::new(),
+        bytes: 0,
+        wire_bytes: 0,
+        elapsed: Duration::ZERO,
+        fault: None,
+    };
+    let ask = async {
+        for number in order.range.iter() {
+            let reported = client
+                .block_by_number(url, number, None)
+                .await
+                .map_err(fault_of)?;
+            let fetched = from_reported(reported)?;
+            let bytes = match &fetched {
+                Fetched::Linked(fetched) => fetched.block.bytes().len() as u64,
+                Fetched::Operations { operations, .. } => 128 * operations.as_slice().len() as u64,
+            };
+            answer.bytes += bytes;
+            answer.wire_bytes += bytes;
+            answer.blocks.push(fetched);
+        }
+        Ok::<(), FetchFault>(())
+    };
+    let result = tokio::time::timeout(order.timeout, ask).await;
+    answer.fault = match result {
+        Ok(Ok(())) => None,
+        Ok(Err(fault)) => Some(fault),
+        Err(_) => Some(PeerFault::TimedOut.into()),
+    };
+    answer.elapsed = started.elapsed();
+    answer
+}
+
+/// A block in the JavaScript shape: with its link where the hash is one of ours, operations alone else.
+fn from_reported(reported: ReportedBlock) -> Result<Fetched, FetchFault> {
+    if reported.is_reverted {
+        return Err(PeerFault::NotFound.into());
+    }
+    let content_id = |hash: &Option<crate::wire::shapes::ReportedHash>| -> Option<ContentId> {
+        hash.as_ref().and_then(|hash| hash.0.parse().ok())
+    };
+    let timestamp_ms = milliseconds(reported.timestamp);
+    if let (Some(hash), Some(previous_hash)) =
+        (content_id(&reported.hash), content_id(&reported.previous_hash))
+    {
+        let block = HashedBlock::from(Block {
+            number: reported.number,
+            previous_hash,
+            operations: reported.operations.clone(),
+        });
+        if block.hash() == hash {
+            return Ok(Fetched::Linked(FetchedBlock { block, timestamp_ms }));
+        }
+    }
+    Ok(Fetched::Operations {
+        number: reported.number,
+        operations: reported.operations,
+        timestamp_ms,
+    })
+}
+
+fn milliseconds(timestamp: Option<UnixMillis>) -> u64 {
+    timestamp.map_or(0, |timestamp| timestamp.0)
+}
+
+fn fault_of(error: FetchError) -> FetchFault {
+    match error {
+        FetchError::Peer(fault) => FetchFault::Peer(fault),
+        FetchError::Local(fault) => FetchFault::Local(fault),
+    }
+}
