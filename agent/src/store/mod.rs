@@ -4,6 +4,8 @@
 //! one fjall database, and one [`Transaction`] changes them together. There is one [`Writer`]; everybody
 //! else reads a [`View`], which stays as it is while commits go on. See `docs/store.md`.
 
+mod chain_walk;
+pub mod check;
 mod error;
 mod last_commit;
 mod layout;
@@ -11,6 +13,7 @@ mod migrate;
 mod position;
 mod record;
 mod transaction;
+pub mod transfer;
 mod view;
 
 pub use error::StoreError;
