@@ -373,6 +373,7 @@ fn sync_settings(config: &Config, own_id: PeerId, data_dir: &Path) -> anyhow::Re
         peer_voters: peer_voters
             .map(|(url, voter)| Ok((peer_url(url)?, voter)))
             .collect::<anyhow::Result<_>>()?,
+        verification: config.network.verification,
         honeycomb_nodes: peer_urls(&config.sources.honeycomb_nodes)?,
         ipfs_gateways: peer_urls(&config.sources.ipfs_gateways)?,
         document_bytes_max: config.sources.document_bytes_max,

@@ -8,6 +8,7 @@ use honeygraph_chain::{BlockNumber, BlockRange, Operations};
 use super::reorganize::Undone;
 use super::tip::{CheckpointFinding, Provenance, StageError};
 use super::{Replica, StoreError};
+use crate::store::Verification;
 
 /// A block that a peer handed over; its hash was computed from its bytes.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +17,15 @@ pub struct FetchedBlock {
     pub block: HashedBlock,
     /// When it was made, as the peer says; milliseconds since the Unix epoch.
     pub timestamp_ms: u64,
+}
+
+/// Who vouched for operations without a hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vouched {
+    /// Nobody but the peer that gave them.
+    ByNobody,
+    /// More than half of the configured weight gave the same.
+    ByQuorum,
 }
 
 /// What became of blocks at the front.
@@ -70,6 +80,15 @@ impl Replica {
     /// before its checkpoint proves it; near the head, where it is not known yet, blocks are committed as
     /// they come, unconfirmed.
     pub fn extend(&mut self, peer: &PeerId, blocks: &[FetchedBlock]) -> Result<ExtendOutcome, StoreError> {
+        self.extend_as(peer, blocks, Verification::Verified)
+    }
+
+    fn extend_as(
+        &mut self,
+        peer: &PeerId,
+        blocks: &[FetchedBlock],
+        verification: Verification,
+    ) -> Result<ExtendOutcome, StoreError> {
         if self.halted().is_some() {
             return Ok(ExtendOutcome::Halted);
         }
@@ -116,7 +135,7 @@ impl Replica {
                 }
                 Err(StageError::BrokenLink { got, .. }) if self.relink_to(got)? => {
                     // The checkpoint before it is of the other kind; everything is linked again.
-                    return self.extend(peer, blocks_from(blocks, number));
+                    return self.extend_as(peer, blocks_from(blocks, number), verification);
                 }
                 Err(StageError::Store(error)) => {
                     self.drop_stage();
@@ -137,6 +156,11 @@ impl Replica {
                     tracing::warn!(peer = %peer, block = %number, %error, "block refused");
                     return self.reject(number, fault, peer);
                 }
+            }
+            if let Some(running) = &mut self.running
+                && let Some(block) = running.stage.blocks.last_mut()
+            {
+                block.stored.verification = verification;
             }
             if schedule.kind_at(number).is_some() {
                 // What comes after the last checkpoint of the run waits for the next one.
@@ -260,12 +284,15 @@ impl Replica {
         Ok(evidence)
     }
 
-    /// Takes operations from an older peer, whose hashes nobody can recompute: only where the checkpoint of
-    /// their period is known and will prove them (`verification=strict`).
+    /// Takes operations from an older peer, whose hashes nobody can recompute.
+    ///
+    /// Where the checkpoint of their period is known it will prove them. Where it is not, they are taken
+    /// only if a quorum vouched for them (`verification=quorum`), and marked as unverified.
     pub fn extend_operations(
         &mut self,
         peer: &PeerId,
         blocks: Vec<(BlockNumber, Operations, u64)>,
+        vouched: Vouched,
     ) -> Result<ExtendOutcome, StoreError> {
         let mut outcome = ExtendOutcome::Halted;
         for (number, operations, timestamp_ms) in blocks {
@@ -273,16 +300,20 @@ impl Replica {
                 break;
             };
             let checkpoint = position.schedule.next_at_or_after(number);
-            if self.reported_checkpoint(checkpoint).is_none() {
-                return Ok(ExtendOutcome::NeedsCheckpoint { block: checkpoint });
-            }
+            let verification = match (self.reported_checkpoint(checkpoint), vouched) {
+                (Some(_), _) => Verification::Verified,
+                (None, Vouched::ByQuorum) => Verification::Unverified,
+                (None, Vouched::ByNobody) => {
+                    return Ok(ExtendOutcome::NeedsCheckpoint { block: checkpoint });
+                }
+            };
             let previous_hash = running.stage.tip.link();
             let block = HashedBlock::from(Block {
                 number,
                 previous_hash,
                 operations,
             });
-            outcome = self.extend(peer, &[FetchedBlock { block, timestamp_ms }])?;
+            outcome = self.extend_as(peer, &[FetchedBlock { block, timestamp_ms }], verification)?;
             if !matches!(outcome, ExtendOutcome::Accepted { applied, .. } if applied == number) {
                 break;
             }

@@ -14,7 +14,7 @@ mod status;
 mod thread;
 mod tip;
 
-pub use extend::{ExtendOutcome, FetchedBlock};
+pub use extend::{ExtendOutcome, FetchedBlock, Vouched};
 pub use history::HistoryOutcome;
 pub(crate) use reorganize::checkpoint_chain_at;
 pub use start::{StartDocuments, StartError};

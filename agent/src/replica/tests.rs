@@ -446,16 +446,22 @@ fn operations_without_hashes_are_taken_only_where_a_checkpoint_proves_them() {
             .collect::<Vec<_>>()
     };
     let outcome = replica
-        .extend_operations(&peer("old"), operations(0..20))
+        .extend_operations(&peer("old"), operations(0..20), Vouched::ByNobody)
         .unwrap();
     assert_eq!(outcome, ExtendOutcome::NeedsCheckpoint { block: at(99) });
+    replica
+        .extend_operations(&peer("old"), operations(0..5), Vouched::ByQuorum)
+        .unwrap();
+    let stored = replica.store().view().block(at(4)).unwrap().unwrap();
+    assert_eq!(stored.verification, crate::store::Verification::Unverified);
+    replica.abandon_unproven(at(4)).unwrap();
     report(&mut replica, "one", 0);
     replica
-        .extend_operations(&peer("old"), operations(0..60))
+        .extend_operations(&peer("old"), operations(0..60), Vouched::ByNobody)
         .unwrap();
     assert_eq!(replica.position().unwrap().state_height.next(), at(0));
     replica
-        .extend_operations(&peer("old"), operations(60..100))
+        .extend_operations(&peer("old"), operations(60..100), Vouched::ByNobody)
         .unwrap();
     assert_equals_vectors(&replica, 99);
 }

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     ExtendOutcome, FetchedBlock, HistoryOutcome, Replica, ReplicaStatus, StartDocuments, StartError,
-    StoreError,
+    StoreError, Vouched,
 };
 use crate::ingest::{SourceCommand, SourceEvent, SourceId};
 use crate::store::{CheckpointRecord, Transaction};
@@ -171,8 +171,9 @@ impl ReplicaHandle {
         &self,
         peer: PeerId,
         blocks: Vec<(BlockNumber, Operations, u64)>,
+        vouched: Vouched,
     ) -> Result<ExtendOutcome, ReplicaGone> {
-        self.ask(move |replica| replica.extend_operations(&peer, blocks))
+        self.ask(move |replica| replica.extend_operations(&peer, blocks, vouched))
             .await
     }
 

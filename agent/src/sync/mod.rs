@@ -5,6 +5,7 @@ mod consensus;
 mod engine;
 mod fetch;
 mod handle;
+mod quorum;
 mod settings;
 pub mod verify;
 

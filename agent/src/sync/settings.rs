@@ -9,7 +9,7 @@ use honeygraph_chain::peer::PeerId;
 use honeygraph_chain::planner::PlannerSettings;
 use honeygraph_chain::quorum::{VoterId, Voters};
 
-use crate::config::{History, Start};
+use crate::config::{History, Start, Verification};
 use crate::peers::PeerUrl;
 use crate::wire::NetworkName;
 
@@ -42,6 +42,8 @@ pub struct SyncSettings {
     pub voters: Voters,
     /// Which of the configured peers vote, and under which name.
     pub peer_voters: Vec<(PeerUrl, VoterId)>,
+    /// How blocks of older peers are treated.
+    pub verification: Verification,
     /// Honeycomb nodes that are asked for lists of peers.
     pub honeycomb_nodes: Vec<PeerUrl>,
     /// Gateways that documents are fetched from by content id.

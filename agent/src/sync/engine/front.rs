@@ -5,11 +5,13 @@ use honeygraph_chain::planner::Event;
 use honeygraph_chain::{BlockNumber, BlockRange};
 
 use super::{Done, SyncEngine};
+use crate::config::Verification;
 use crate::metrics::BlockOutcome;
 use crate::peers::PeerUrl;
-use crate::replica::ExtendOutcome;
+use crate::replica::{ExtendOutcome, Vouched};
 use crate::sync::buffer::Run;
 use crate::sync::fetch::Fetched;
+use crate::sync::quorum::Quorum;
 
 /// Hand-overs under way at most: one is applied while the next one waits.
 const HANDING_MAX: usize = 2;
@@ -49,12 +51,17 @@ impl SyncEngine {
             self.handing += 1;
             self.step(Event::RangeVerified { range });
             let replica = self.replica.clone();
+            let quorum = self.quorum();
             self.tasks.spawn(async move {
                 let outcome = match linked(&run) {
                     Some(blocks) => replica.extend(run.peer.clone(), blocks).await,
                     None => {
+                        let vouched = match &quorum {
+                            Some(quorum) if quorum.vouches_for(&run).await => Vouched::ByQuorum,
+                            _ => Vouched::ByNobody,
+                        };
                         replica
-                            .extend_operations(run.peer.clone(), operations(&run))
+                            .extend_operations(run.peer.clone(), operations(&run), vouched)
                             .await
                     }
                 };
@@ -65,6 +72,22 @@ impl SyncEngine {
             });
         }
         self.hand_over_history();
+    }
+
+    /// Whom to ask about operations without a hash, if `verification=quorum` allows them.
+    fn quorum(&self) -> Option<Quorum> {
+        match self.settings.verification {
+            Verification::Strict => None,
+            Verification::Quorum => Some(Quorum {
+                client: self.client.clone(),
+                voters: self.settings.voters.clone(),
+                peers: self
+                    .registry
+                    .voters()
+                    .map(|(_, peer, voter)| (voter.clone(), peer.url.clone()))
+                    .collect(),
+            }),
+        }
     }
 
     /// Whether blocks since the last checkpoint are missing: then nothing can go on at the front before they
