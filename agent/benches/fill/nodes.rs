@@ -62,8 +62,8 @@ impl Peers {
                 "127.0.0.1:0",
                 "--metrics-listen",
                 "127.0.0.1:0",
-                "--rate-per-address",
-                "1000000",
+                "--limit-rate-per-address",
+                "100000",
             ];
             let raw = Arguments::parse_from(flags).config;
             let config = config::validate(raw, &config::read_small_file).unwrap();

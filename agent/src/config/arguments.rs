@@ -341,7 +341,7 @@ pub struct LimitArguments {
     pub limit_body_bytes: usize,
 
     /// Requests a second from one address
-    #[arg(long, env, value_name = "REQUESTS_PER_SECOND", default_value = "50", value_parser = rate)]
+    #[arg(long, env, value_name = "REQUESTS_PER_SECOND", default_value = "200", value_parser = rate)]
     pub limit_rate_per_address: NonZeroU32,
 
     /// Requests a second from one known peer
