@@ -5,8 +5,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -14,13 +16,19 @@ use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use http_body_util::BodyExt;
-use tokio::sync::Semaphore;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Node;
 use super::error::ApiError;
+
+/// Name of the public listener in metrics.
+pub(super) const PUBLIC: &str = "public";
+/// Name of the admin listener in metrics.
+pub(super) const ADMIN: &str = "admin";
 
 /// Addresses whose rate is remembered at most; more of them share one rate.
 const MAX_ADDRESSES: usize = 65_536;
@@ -112,12 +120,35 @@ pub(super) async fn limit_concurrency(
     let Ok(place) = places.try_acquire_owned() else {
         return ApiError::Busy.into_response();
     };
-    let (head, body) = next.run(request).await.into_parts();
-    let body = body.map_frame(move |frame| {
-        let _held = &place;
-        frame
-    });
-    Response::from_parts(head, Body::new(body))
+    next.run(request)
+        .await
+        .map(|body| Body::new(HeldBody { body, _place: place }))
+}
+
+/// A body that keeps its place until it is dropped.
+struct HeldBody {
+    body: Body,
+    _place: OwnedSemaphorePermit,
+}
+
+impl HttpBody for HeldBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// Ends a call that is not answered in time. What is streamed may go on after its head was sent.
@@ -146,7 +177,9 @@ pub(super) async fn observe(
     let elapsed = started.elapsed();
     let status = response.status().as_u16();
     node.metrics.count_http(listener, route, status);
-    node.metrics.observe_http(elapsed);
+    if listener == PUBLIC {
+        node.metrics.observe_http(elapsed);
+    }
     let milliseconds = elapsed.as_millis();
     let method: &Method = &method;
     tracing::debug!(listener, %method, path, status, milliseconds, "answered");

@@ -57,6 +57,7 @@ pub(super) struct FakeSync {
     view: watch::Sender<SyncView>,
     pub(super) asked: Mutex<Vec<String>>,
     pub(super) consensus: Mutex<Option<ConsensusFound>>,
+    pub(super) never_answers: Mutex<bool>,
     pub(super) is_running: Mutex<bool>,
     pub(super) refuses: Mutex<Option<RegisterError>>,
 }
@@ -64,11 +65,17 @@ pub(super) struct FakeSync {
 impl FakeSync {
     fn new() -> Self {
         let peers = vec![peer_summary("alive", true), peer_summary("silent", false)];
-        let view = SyncView { mode: Some(SyncMode::Follow), peers, gaps_detected: 3, ..SyncView::default() };
+        let view = SyncView {
+            mode: Some(SyncMode::Follow),
+            peers,
+            gaps_detected: 3,
+            ..SyncView::default()
+        };
         Self {
             view: watch::Sender::new(view),
             asked: Mutex::default(),
             consensus: Mutex::default(),
+            never_answers: Mutex::default(),
             is_running: Mutex::default(),
             refuses: Mutex::default(),
         }
@@ -119,13 +126,20 @@ impl SyncControl for FakeSync {
         self.note(format!("sync {}", only.map_or(0, |ranges| ranges.len())));
         let running = *self.is_running.lock().unwrap();
         async move {
-            Ok(if running { SyncGapsAnswer::in_progress() } else { SyncGapsAnswer::done(SyncResults::default()) })
+            Ok(if running {
+                SyncGapsAnswer::in_progress()
+            } else {
+                SyncGapsAnswer::done(SyncResults::default())
+            })
         }
         .boxed()
     }
 
     fn consensus(&self, block: BlockNumber) -> BoxFuture<'_, Result<Option<ConsensusFound>, SyncGone>> {
         self.note(format!("consensus {block}"));
+        if *self.never_answers.lock().unwrap() {
+            return std::future::pending().boxed();
+        }
         let found = self.consensus.lock().unwrap().clone();
         async move { Ok(found) }.boxed()
     }
@@ -193,7 +207,14 @@ impl Fixture {
         let metrics = Metrics::new(Some(collector));
         let control: Arc<dyn SyncControl> = Arc::clone(&sync) as Arc<dyn SyncControl>;
         let node = Node::new(api, store.clone(), replica.clone(), control, metrics);
-        Self { _home: home, node, sync, store, replica, fork }
+        Self {
+            _home: home,
+            node,
+            sync,
+            store,
+            replica,
+            fork,
+        }
     }
 
     pub(super) fn public(&self) -> Router {
@@ -215,7 +236,7 @@ fn fill(replica: &mut Replica) -> Vec<HashedBlock> {
     let peer: PeerId = "a".parse().unwrap();
     replica.extend(&peer, &chain().blocks[..=HEAD]).unwrap();
     for (source, last) in [("one", HEAD), ("three", HEAD), ("two", FORKED_AT)] {
-        for fetched in &chain().blocks[..=last] {
+        for fetched in &chain().blocks[FORKED_AT - 5..=last] {
             hear(replica, source, fetched.block.block());
         }
     }
@@ -234,12 +255,22 @@ fn fill(replica: &mut Replica) -> Vec<HashedBlock> {
         hear(replica, "two", parent.block());
         fork.push(parent.clone());
     }
-    let anchor = replica.store().view().checkpoint(at(FINAL)).unwrap().unwrap().anchor().unwrap();
+    let anchor = replica
+        .store()
+        .view()
+        .checkpoint(at(FINAL))
+        .unwrap()
+        .unwrap()
+        .anchor()
+        .unwrap();
     for voter in ["voter", "other"] {
         replica.on_vote(VoterId(voter.to_owned()), anchor).unwrap();
     }
     let position = replica.position().unwrap();
-    assert_eq!((position.state_height, position.irreversible_block()), (at(HEAD), Some(at(FINAL))));
+    assert_eq!(
+        (position.state_height, position.irreversible_block()),
+        (at(HEAD), Some(at(FINAL)))
+    );
     fork
 }
 
@@ -248,9 +279,20 @@ fn hear(replica: &mut Replica, source: &str, block: &Block) {
         number: block.number,
         operations: block.operations.clone(),
         timestamp_ms: 1_544_788_800_000,
-        cursor: SourceCursor { last_index: LastIndex(None), block: block.number },
+        cursor: SourceCursor {
+            last_index: LastIndex(None),
+            block: block.number,
+        },
     };
-    replica.on_source(SourceEvent { source: source.parse().unwrap(), event }, 1_700_000_000).unwrap();
+    replica
+        .on_source(
+            SourceEvent {
+                source: source.parse().unwrap(),
+                event,
+            },
+            1_700_000_000,
+        )
+        .unwrap();
 }
 
 /// An answer, read to its end.
@@ -289,7 +331,10 @@ pub(super) fn request(method: Method, path: &str, body: Option<&Value>) -> Reque
 
 pub(super) fn from(remote: &str, method: Method, path: &str, body: Option<&Value>) -> Request<Body> {
     let remote: SocketAddr = remote.parse().unwrap();
-    let mut request = Request::builder().method(method).uri(path).extension(ConnectInfo(remote));
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .extension(ConnectInfo(remote));
     if body.is_some() {
         request = request.header("content-type", "application/json");
     }
@@ -306,7 +351,11 @@ pub(super) async fn send(router: Router, request: Request<Body>) -> Answer {
     let response = router.oneshot(request).await.unwrap();
     let (head, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    Answer { status: head.status, headers: head.headers, body }
+    Answer {
+        status: head.status,
+        headers: head.headers,
+        body,
+    }
 }
 
 /// The document of a checkpoint of the vectors.
