@@ -8,6 +8,9 @@ use super::StoreError;
 /// Bytes of a stored piece of a document: IPFS's own chunk size.
 pub(crate) const DOCUMENT_CHUNK_BYTES: usize = 262_144;
 
+/// Longest key that the database takes; it panics on a longer one.
+pub(crate) const MAX_KEY_BYTES: usize = 65_535;
+
 /// Every keyspace of the store.
 pub(super) struct Keyspaces {
     /// Block number -> canonical block.

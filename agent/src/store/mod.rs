@@ -14,11 +14,11 @@ mod transaction;
 mod view;
 
 pub use error::StoreError;
+pub(crate) use layout::{DOCUMENT_CHUNK_BYTES, MAX_KEY_BYTES};
 pub use position::Position;
 pub(crate) use record::leaf_from_bytes;
 pub use record::{CheckpointRecord, PeerRecord, StoredBlock, Verification};
 pub use transaction::{StateReplacement, Transaction, Writer};
-pub(crate) use layout::DOCUMENT_CHUNK_BYTES;
 pub use view::View;
 
 use std::path::{Path, PathBuf};

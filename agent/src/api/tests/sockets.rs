@@ -148,7 +148,7 @@ async fn a_caller_that_takes_no_answer_is_dropped() {
             let held = held.lock().unwrap().take();
             let pieces = std::iter::repeat_with(move || {
                 let _until_the_answer_is_dropped = &held;
-                Ok::<_, std::io::Error>(Bytes::from_static(&[0; 1 << 16]))
+                Ok::<_, std::io::Error>(Bytes::from_static(&[0; 1 << 13]))
             });
             Body::from_stream(futures_util::stream::iter(pieces))
         }),
