@@ -10,10 +10,10 @@ use honeygraph_chain::planner::PlannerSettings;
 use honeygraph_chain::quorum::{VoterId, Voters};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, ApiSettings, Node, ServeLimits, serve};
+use crate::api::{self, ApiSettings, Node};
 use crate::config::{Config, ListenerConfig, Start, SyncConfig, Verification, Voter, VoterName};
 use crate::ingest::{Ingest, IngestSettings, SourceAuthenticator, SourceCommand, SourceId};
 use crate::metrics::{Metrics, NodeCollector};
@@ -26,12 +26,6 @@ use crate::store::{Recovery, Store, StoreError, StoreSettings};
 use crate::sync::{SyncEngine, SyncSettings};
 use crate::wire::shapes::VerificationPolicy;
 
-/// Time for the head of a request, and for an idle connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// Connections for each request that may be answered at once: most of them are idle.
-const CONNECTIONS_A_REQUEST: usize = 8;
-/// Connections to the admin API, and to probes and metrics.
-const OWN_CONNECTIONS: usize = 64;
 /// Blocks of a losing fork are kept for a day.
 const ORPHAN_BLOCKS: u64 = 28_800;
 /// Blocks of one source that wait in memory for the gap before them to be filled.
@@ -65,7 +59,7 @@ pub struct RunningNode {
     sync_task: JoinHandle<()>,
     ingest_task: JoinHandle<()>,
     outbox_task: JoinHandle<()>,
-    api_tasks: JoinSet<()>,
+    api_task: JoinHandle<()>,
 }
 
 impl RunningNode {
@@ -113,8 +107,17 @@ impl RunningNode {
         metrics.collect(NodeCollector::new(store.clone(), replica.status(), sync.view()));
         let settings = api_settings(&config, peer_id.clone())?;
         let api = Node::new(settings, store, replica.clone(), Arc::new(sync), metrics);
-        let http = (listeners.public, listeners.admin, listeners.metrics);
-        let api_tasks = serve_api(&config, api, http, &shutdown);
+        let http = api::Listeners {
+            public: listeners.public,
+            admin: listeners.admin,
+            metrics: listeners.metrics,
+        };
+        let api_task = tokio::spawn(api::serve_node(
+            api,
+            http,
+            config.shutdown_timeout / 2,
+            shutdown.child_token(),
+        ));
         tracing::info!(peer_id = %peer_id, network = %config.network.name, "node started");
         Ok(Self {
             addresses,
@@ -126,7 +129,7 @@ impl RunningNode {
             sync_task,
             ingest_task,
             outbox_task,
-            api_tasks,
+            api_task,
         })
     }
 
@@ -146,8 +149,7 @@ impl RunningNode {
         tracing::info!("stopping: finishing the running commit and answers");
         // Everybody who could hand something to the replica goes first; with the last handle it ends.
         let stopped = tokio::time::timeout(self.shutdown_timeout, async {
-            self.api_tasks.join_all().await;
-            for task in [self.sync_task, self.ingest_task] {
+            for task in [self.api_task, self.sync_task, self.ingest_task] {
                 if let Err(error) = task.await {
                     tracing::error!(%error, "a part of the node failed");
                 }
@@ -219,45 +221,6 @@ impl Listeners {
             metrics: bind("METRICS_LISTEN", config.listeners.metrics).await?,
         })
     }
-}
-
-fn serve_api(
-    config: &Config,
-    api: Arc<Node>,
-    (public, admin, metrics): (TcpListener, TcpListener, TcpListener),
-    shutdown: &CancellationToken,
-) -> JoinSet<()> {
-    let limits = |connections| ServeLimits {
-        connections,
-        head_timeout: HEAD_TIMEOUT,
-        shutdown_timeout: config.shutdown_timeout / 2,
-    };
-    let mut tasks = JoinSet::new();
-    let public_limits = limits(
-        config
-            .limits
-            .concurrent_requests
-            .saturating_mul(CONNECTIONS_A_REQUEST),
-    );
-    tasks.spawn(serve(
-        public,
-        api::public::router(Arc::clone(&api)),
-        public_limits,
-        shutdown.child_token(),
-    ));
-    tasks.spawn(serve(
-        admin,
-        api::admin::router(Arc::clone(&api)),
-        limits(OWN_CONNECTIONS),
-        shutdown.child_token(),
-    ));
-    tasks.spawn(serve(
-        metrics,
-        api::probes::router(api),
-        limits(OWN_CONNECTIONS),
-        shutdown.child_token(),
-    ));
-    tasks
 }
 
 fn api_settings(config: &Config, peer_id: PeerId) -> anyhow::Result<ApiSettings> {

@@ -51,6 +51,9 @@ const ESCAPED_ZERO: [u8; 2] = [0x00, 0xFF];
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct PathKey(Vec<u8>);
 
+/// Longest key that a state takes, in bytes: what an embedded store can index. A real path has some dozens.
+pub const MAX_KEY_BYTES: usize = 65_535;
+
 /// Stored bytes that are no key of a path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} bytes are not the key of a path", .0.len())]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical_json::JsonValue;
 use crate::operation::{Operation, Operations};
-use crate::path::{Path, PathKey};
+use crate::path::{MAX_KEY_BYTES, Path, PathKey};
 use crate::state_digest::{LeafDigest, StateDigest};
 
 /// The value of a leaf: a JSON scalar.
@@ -212,6 +212,12 @@ pub enum StateError<E> {
         /// A leaf below it.
         subtree: Path,
     },
+    /// A path longer than a state takes.
+    #[error("a path of {bytes} bytes is longer than {MAX_KEY_BYTES}")]
+    PathTooLong {
+        /// Bytes of its key.
+        bytes: usize,
+    },
     /// A scalar put at the root.
     #[error("a scalar cannot stand at the root of the state")]
     LeafAtRoot,
@@ -316,6 +322,10 @@ impl<L: Leaves> StateOverlay<L> {
                 Operation::Put { path, data } => flatten(&mut PathKey::from(path), data, &mut puts)?,
                 Operation::Del { path } => {
                     let key = PathKey::from(path);
+                    if key.as_bytes().len() > MAX_KEY_BYTES {
+                        // Nothing can stand there.
+                        continue;
+                    }
                     deleted.extend(self.leaves_at_or_below(&key).map_err(StateError::Read)?);
                 }
                 Operation::WriteMarker => {}
@@ -475,6 +485,11 @@ fn flatten<E>(
             debug_assert!(scalar.is_scalar());
             return Err(StateError::LeafAtRoot);
         }
+        _ if key.as_bytes().len() > MAX_KEY_BYTES => {
+            return Err(StateError::PathTooLong {
+                bytes: key.as_bytes().len(),
+            });
+        }
         scalar => {
             puts.insert(key.clone(), Leaf(scalar.clone()));
         }
@@ -586,6 +601,23 @@ mod tests {
             .apply(&block(vec![del("a/x"), put("a", "2"), Operation::WriteMarker]))
             .unwrap();
         assert_eq!(spelled(&state), ["a=2"]);
+    }
+
+    #[test]
+    fn a_path_that_no_store_can_index_is_refused() {
+        let mut state = MemoryState::default();
+        let long = "x".repeat(MAX_KEY_BYTES);
+        let refused = state.apply(&block(vec![put(&long, "1"), Operation::WriteMarker]));
+        assert_eq!(
+            refused,
+            Err(StateError::PathTooLong {
+                bytes: MAX_KEY_BYTES + 2
+            })
+        );
+        state
+            .apply(&block(vec![del(&long), Operation::WriteMarker]))
+            .unwrap();
+        assert!(state.is_empty());
     }
 
     fn any_operations() -> impl Strategy<Value = Operations> {

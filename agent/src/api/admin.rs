@@ -43,7 +43,10 @@ pub fn router(node: Arc<Node>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(node.settings.limits.body_bytes))
         .layer(CatchPanicLayer::custom(limits::panicked))
-        .layer(from_fn_with_state((Arc::clone(&node), "admin"), limits::observe))
+        .layer(from_fn_with_state(
+            (Arc::clone(&node), limits::ADMIN),
+            limits::observe,
+        ))
         .with_state(node)
 }
 

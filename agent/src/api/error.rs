@@ -12,7 +12,7 @@ use crate::store::StoreError;
 use crate::wire::shapes::{BlockErrorAnswer, ErrorAnswer};
 
 /// Bytes of a refused value that an answer repeats.
-const SHOWN_BYTES: usize = 64;
+const SHOWN_BYTES: usize = 128;
 
 /// Why a call is not answered with what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -192,7 +192,7 @@ pub(crate) async fn wrong_method() -> ApiError {
 }
 
 /// The beginning of a refused value.
-fn shown(value: &str) -> String {
+pub(crate) fn shown(value: &str) -> String {
     let mut end = value.len().min(SHOWN_BYTES);
     while !value.is_char_boundary(end) {
         end -= 1;

@@ -1,12 +1,16 @@
 //! What callers may ask of the public API at once: rate by address, requests under way, time.
 //!
-//! The address is that of the connection. A header that names another one, or names a peer, is the caller's
-//! own claim and raises no limit.
+//! The address is that of the connection. A header that names another one is the caller's own claim and
+//! raises no limit; one that names a peer (`X-Honeygraph-Peer`) puts a second, lower limit on that peer at
+//! its address, so that of several nodes behind one address none takes everything.
 
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -14,13 +18,23 @@ use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use http_body_util::BodyExt;
-use tokio::sync::Semaphore;
+use honeygraph_chain::peer::PeerId;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Node;
 use super::error::ApiError;
+
+/// Name of the public listener in metrics.
+pub(super) const PUBLIC: &str = "public";
+/// Name of the admin listener in metrics.
+pub(super) const ADMIN: &str = "admin";
+
+/// Names the asking peer.
+const PEER_HEADER: &str = "x-honeygraph-peer";
 
 /// Addresses whose rate is remembered at most; more of them share one rate.
 const MAX_ADDRESSES: usize = 65_536;
@@ -29,8 +43,16 @@ const MAX_ADDRESSES: usize = 65_536;
 const THE_REST: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Requests a second, by address.
-pub(crate) struct AddressRates {
-    limiter: DefaultKeyedRateLimiter<IpAddr>,
+pub(crate) type AddressRates = Rates<IpAddr>;
+
+/// Requests a second, by what a peer calls itself at its address.
+pub(crate) type PeerRates = Rates<(IpAddr, String)>;
+
+/// Requests a second, by who sends them.
+pub(crate) struct Rates<K: Clone + Eq + Hash> {
+    limiter: DefaultKeyedRateLimiter<K>,
+    /// What stands for everybody beyond `most`.
+    rest: K,
     clock: DefaultClock,
     started: Instant,
     /// Seconds after `started` at which idle addresses were last forgotten.
@@ -40,11 +62,20 @@ pub(crate) struct AddressRates {
 
 impl AddressRates {
     pub(crate) fn new(per_second: NonZeroU32) -> Self {
-        Self::with_most(per_second, MAX_ADDRESSES)
+        Self::with_most(per_second, MAX_ADDRESSES, THE_REST)
     }
+}
 
-    fn with_most(per_second: NonZeroU32, most: usize) -> Self {
+impl PeerRates {
+    pub(crate) fn of_peers(per_second: NonZeroU32) -> Self {
+        Self::with_most(per_second, MAX_ADDRESSES, (THE_REST, String::new()))
+    }
+}
+
+impl<K: Clone + Eq + Hash> Rates<K> {
+    fn with_most(per_second: NonZeroU32, most: usize, rest: K) -> Self {
         Self {
+            rest,
             limiter: RateLimiter::keyed(Quota::per_second(per_second)),
             clock: DefaultClock::default(),
             started: Instant::now(),
@@ -54,12 +85,11 @@ impl AddressRates {
     }
 
     /// Counts one request.
-    pub(crate) fn check(&self, address: IpAddr) -> Result<(), ApiError> {
-        let mut key = network_of(address);
+    pub(crate) fn check(&self, mut key: K) -> Result<(), ApiError> {
         if self.limiter.len() >= self.most {
             self.sweep();
             if self.limiter.len() >= self.most {
-                key = THE_REST;
+                key = self.rest.clone();
             }
         }
         self.limiter.check_key(&key).map_err(|refused| {
@@ -93,8 +123,16 @@ fn network_of(address: IpAddr) -> IpAddr {
 /// Refuses an address that sends too many requests.
 pub(super) async fn limit_rate(State(node): State<Arc<Node>>, request: Request, next: Next) -> Response {
     let remote = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    let address = remote.map_or(THE_REST, |ConnectInfo(remote)| remote.ip());
-    match node.rates.check(address) {
+    let address = network_of(remote.map_or(THE_REST, |ConnectInfo(remote)| remote.ip()));
+    let peer = request
+        .headers()
+        .get(PEER_HEADER)
+        .and_then(|peer| peer.to_str().ok()?.parse::<PeerId>().ok());
+    let checked = node.rates.check(address).and_then(|()| match peer {
+        Some(peer) => node.peer_rates.check((address, peer.into())),
+        None => Ok(()),
+    });
+    match checked {
         Ok(()) => next.run(request).await,
         Err(error) => {
             node.metrics.count_rate_limited();
@@ -112,12 +150,35 @@ pub(super) async fn limit_concurrency(
     let Ok(place) = places.try_acquire_owned() else {
         return ApiError::Busy.into_response();
     };
-    let (head, body) = next.run(request).await.into_parts();
-    let body = body.map_frame(move |frame| {
-        let _held = &place;
-        frame
-    });
-    Response::from_parts(head, Body::new(body))
+    next.run(request)
+        .await
+        .map(|body| Body::new(HeldBody { body, _place: place }))
+}
+
+/// A body that keeps its place until it is dropped.
+struct HeldBody {
+    body: Body,
+    _place: OwnedSemaphorePermit,
+}
+
+impl HttpBody for HeldBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// Ends a call that is not answered in time. What is streamed may go on after its head was sent.
@@ -146,7 +207,9 @@ pub(super) async fn observe(
     let elapsed = started.elapsed();
     let status = response.status().as_u16();
     node.metrics.count_http(listener, route, status);
-    node.metrics.observe_http(elapsed);
+    if listener == PUBLIC {
+        node.metrics.observe_http(elapsed);
+    }
     let milliseconds = elapsed.as_millis();
     let method: &Method = &method;
     tracing::debug!(listener, %method, path, status, milliseconds, "answered");
@@ -169,7 +232,7 @@ mod tests {
     use super::*;
 
     fn rates(per_second: u32, most: usize) -> AddressRates {
-        AddressRates::with_most(NonZeroU32::new(per_second).unwrap(), most)
+        AddressRates::with_most(NonZeroU32::new(per_second).unwrap(), most, THE_REST)
     }
 
     #[test]
@@ -184,10 +247,10 @@ mod tests {
     #[test]
     fn an_ipv6_network_and_a_mapped_address_count_once() {
         let rates = rates(1, 8);
-        assert!(rates.check("2001:db8::1".parse().unwrap()).is_ok());
-        assert!(rates.check("2001:db8::2".parse().unwrap()).is_err());
-        assert!(rates.check("192.0.2.1".parse().unwrap()).is_ok());
-        assert!(rates.check("::ffff:192.0.2.1".parse().unwrap()).is_err());
+        assert!(rates.check(network_of("2001:db8::1".parse().unwrap())).is_ok());
+        assert!(rates.check(network_of("2001:db8::2".parse().unwrap())).is_err());
+        assert!(rates.check(network_of("192.0.2.1".parse().unwrap())).is_ok());
+        assert!(rates.check(network_of("::ffff:192.0.2.1".parse().unwrap())).is_err());
     }
 
     #[test]

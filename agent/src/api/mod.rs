@@ -21,4 +21,4 @@ mod tests;
 pub use control::SyncControl;
 pub use node::{ApiSettings, Node};
 pub use public::openapi;
-pub use serve::{ServeLimits, serve};
+pub use serve::{Listeners, ServeLimits, serve, serve_node};

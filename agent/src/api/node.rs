@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::control::SyncControl;
 use super::error::ApiError;
-use super::limits::AddressRates;
+use super::limits::{AddressRates, PeerRates};
 use super::public::caches::Caches;
 use crate::config::{LimitConfig, Secret};
 use crate::metrics::Metrics;
@@ -50,6 +50,7 @@ pub struct Node {
     pub(crate) session_id: Uuid,
     pub(crate) caches: Caches,
     pub(crate) rates: AddressRates,
+    pub(crate) peer_rates: PeerRates,
     status: watch::Receiver<ReplicaStatus>,
     sync_view: watch::Receiver<SyncView>,
 }
@@ -77,6 +78,7 @@ impl Node {
             sync_view: sync.view(),
             caches: Caches::new(settings.cache_bytes),
             rates: AddressRates::new(settings.limits.rate_per_address),
+            peer_rates: PeerRates::of_peers(settings.limits.rate_per_peer),
             session_id: Uuid::new_v4(),
             store,
             replica,

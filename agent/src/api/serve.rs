@@ -1,4 +1,6 @@
-//! A router on a listener.
+//! Routers on listeners.
+
+mod stall;
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -15,6 +17,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::{Node, admin, probes, public};
+use stall::StallGuard;
+
 /// Pause after a failed accept: it fails when the process is out of file handles.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -26,8 +31,72 @@ pub struct ServeLimits {
     /// Time for the head of a request, counted from when it is waited for: also how long a connection may
     /// be idle.
     pub head_timeout: Duration,
+    /// Longest time in which a caller may take no byte of an answer.
+    pub stall_timeout: Duration,
     /// Time that answers under way have to end after the shutdown began.
     pub shutdown_timeout: Duration,
+}
+
+/// Connections of the admin listener, and of the one for probes and metrics.
+const INTERNAL_CONNECTIONS: usize = 1_024;
+/// Idle connections that the public listener holds for each request that it answers at once.
+const CONNECTIONS_PER_REQUEST: usize = 4;
+
+/// The listeners of a node besides ingest.
+#[derive(Debug)]
+pub struct Listeners {
+    /// Public API.
+    pub public: TcpListener,
+    /// Admin API.
+    pub admin: TcpListener,
+    /// Probes and metrics.
+    pub metrics: TcpListener,
+}
+
+/// Serves a node until `shutdown`, and returns when the last answer has ended, or its time is over. Probes and
+/// metrics answer until then.
+pub async fn serve_node(
+    node: Arc<Node>,
+    listeners: Listeners,
+    shutdown_timeout: Duration,
+    shutdown: CancellationToken,
+) {
+    let limit = node.settings.limits;
+    let internal = ServeLimits {
+        connections: INTERNAL_CONNECTIONS,
+        head_timeout: limit.request_timeout,
+        stall_timeout: limit.request_timeout,
+        shutdown_timeout,
+    };
+    let open = ServeLimits {
+        connections: limit.concurrent_requests.saturating_mul(CONNECTIONS_PER_REQUEST),
+        ..internal
+    };
+    let others_ended = CancellationToken::new();
+    let others = async {
+        tokio::join!(
+            serve(
+                listeners.public,
+                public::router(Arc::clone(&node)),
+                open,
+                shutdown.clone()
+            ),
+            serve(
+                listeners.admin,
+                admin::router(Arc::clone(&node)),
+                internal,
+                shutdown.clone()
+            ),
+        );
+        others_ended.cancel();
+    };
+    let probes = serve(
+        listeners.metrics,
+        probes::router(Arc::clone(&node)),
+        internal,
+        others_ended.clone(),
+    );
+    tokio::join!(others, probes);
 }
 
 /// Serves until `shutdown`, and returns when the last answer has ended, or its time is over.
@@ -59,7 +128,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ServeLimits, s
             tokio::select! {
                 biased;
                 () = cut_off.cancelled() => {}
-                () = connection(stream, remote, router, limits.head_timeout, shutdown) => {}
+                () = connection(stream, remote, router, limits, shutdown) => {}
             }
             drop(place);
         });
@@ -84,12 +153,13 @@ async fn connection(
     stream: TcpStream,
     remote: SocketAddr,
     router: Router,
-    head_timeout: Duration,
+    limits: ServeLimits,
     shutdown: CancellationToken,
 ) {
+    let stream = StallGuard::new(stream, limits.stall_timeout);
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(head_timeout)
+        .header_read_timeout(limits.head_timeout)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut served = pin!(served);
     let ended = tokio::select! {

@@ -4,7 +4,7 @@ use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::{BlockNumber, BlockRange};
 
 use crate::replica::ReplicaStatus;
-use crate::store::{StoreError, View};
+use crate::store::{Position, StoreError, View};
 use crate::sync::{PeerSummary, SyncView};
 use crate::wire::UnixMillis;
 use crate::wire::shapes::{
@@ -30,10 +30,7 @@ pub(crate) fn wanted_range(status: &ReplicaStatus) -> Option<BlockRange> {
 
 /// What the voters say about the anchor of a checkpoint.
 pub(crate) fn agreement(status: &ReplicaStatus, checkpoint: BlockNumber) -> Agreement {
-    let irreversible = status
-        .position
-        .as_ref()
-        .and_then(|position| position.irreversible_block());
+    let irreversible = status.position.as_ref().and_then(Position::irreversible_block);
     if irreversible.is_none_or(|block| checkpoint > block) {
         Agreement::Undecided
     } else if status.voters.is_single() {
@@ -72,7 +69,7 @@ pub(crate) fn sync_status(
 ) -> Result<SyncStatus, StoreError> {
     let position = status.position.as_ref();
     let state_height = position.map(|position| position.state_height);
-    let irreversible = position.and_then(|position| position.irreversible_block());
+    let irreversible = position.and_then(Position::irreversible_block);
     let newest = match state_height {
         Some(height) => newest_checkpoint(view, height)?,
         None => None,

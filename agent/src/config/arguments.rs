@@ -344,8 +344,8 @@ pub struct LimitArguments {
     #[arg(long, env, value_name = "REQUESTS_PER_SECOND", default_value = "200", value_parser = rate)]
     pub limit_rate_per_address: NonZeroU32,
 
-    /// Requests a second from one known peer
-    #[arg(long, env, value_name = "REQUESTS_PER_SECOND", default_value = "200", value_parser = rate)]
+    /// Requests a second from one peer, by what it calls itself at its address
+    #[arg(long, env, value_name = "REQUESTS_PER_SECOND", default_value = "100", value_parser = rate)]
     pub limit_rate_per_peer: NonZeroU32,
 
     /// Requests answered at once; more get 503

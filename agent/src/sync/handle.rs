@@ -1,8 +1,11 @@
 //! What the rest of the node holds of the sync engine.
 
+use std::time::Duration;
+
 use honeygraph_chain::peer::{CircuitState, PeerId, Standing};
 use honeygraph_chain::planner::PlannerStatus;
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
+use moka::future::Cache;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::peers::PeerUrl;
@@ -113,11 +116,26 @@ pub struct SyncGone;
 pub struct SyncHandle {
     commands: mpsc::Sender<SyncCommand>,
     view: watch::Receiver<SyncView>,
+    /// What voters said lately, agreement or none: strangers may ask as often as they like.
+    consensus: Cache<BlockNumber, Option<ConsensusFound>>,
 }
+
+/// Blocks whose consensus is remembered.
+const CONSENSUS_BLOCKS: u64 = 1_024;
+/// How long it is remembered: a block.
+const CONSENSUS_TIME: Duration = Duration::from_secs(BlockNumber::SECONDS_PER_BLOCK);
 
 impl SyncHandle {
     pub(super) fn new(commands: mpsc::Sender<SyncCommand>, view: watch::Receiver<SyncView>) -> Self {
-        Self { commands, view }
+        let consensus = Cache::builder()
+            .max_capacity(CONSENSUS_BLOCKS)
+            .time_to_live(CONSENSUS_TIME)
+            .build();
+        Self {
+            commands,
+            view,
+            consensus,
+        }
     }
 
     /// What the engine is doing, after each change.
@@ -144,8 +162,16 @@ impl SyncHandle {
         self.ask(|reply| SyncCommand::SyncGaps { only, reply }).await
     }
 
-    /// Asks the configured voters for a block; none without a majority of them.
+    /// Asks the configured voters for a block; none without a majority of them. Of many that ask for one
+    /// block at a time, one asks the voters.
     pub async fn consensus(&self, block: BlockNumber) -> Result<Option<ConsensusFound>, SyncGone> {
+        self.consensus
+            .try_get_with(block, self.ask_voters(block))
+            .await
+            .map_err(|gone| *gone)
+    }
+
+    async fn ask_voters(&self, block: BlockNumber) -> Result<Option<ConsensusFound>, SyncGone> {
         self.ask(|reply| SyncCommand::Consensus { block, reply }).await
     }
 

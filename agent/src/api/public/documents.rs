@@ -175,14 +175,14 @@ fn stored_part(store: Store, id: ContentId, part: Part) -> impl Stream<Item = Re
             let piece = reading.view().document_chunk(id, chunk)?;
             piece.ok_or_else(|| ApiError::Internal(format!("piece {chunk} of document {id} is gone")))
         });
-        let piece = Bytes::from(piece.await.map_err(logged)?);
+        let piece = Bytes::from(piece.await.map_err(|error| logged(&error))?);
         let within = |place: u64| usize::try_from(place).unwrap_or(usize::MAX).min(piece.len());
         let start = within(at % CHUNK);
         let end = within(part.end - (at - at % CHUNK));
         let piece = piece.slice(start..end);
         if piece.is_empty() {
             let reason = format!("document {id} ends before byte {}", part.end);
-            return Err(logged(ApiError::Internal(reason)));
+            return Err(logged(&ApiError::Internal(reason)));
         }
         let next = at + piece.len() as u64;
         Ok(Some((piece, (store, next))))
@@ -190,8 +190,8 @@ fn stored_part(store: Store, id: ContentId, part: Part) -> impl Stream<Item = Re
 }
 
 /// An answer whose head was sent can only be broken off.
-fn logged(error: ApiError) -> std::io::Error {
-    match &error {
+fn logged(error: &ApiError) -> std::io::Error {
+    match error {
         ApiError::Store(error) => tracing::error!(%error, "a document is broken off"),
         error => tracing::error!(?error, "a document is broken off"),
     }

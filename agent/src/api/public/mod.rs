@@ -84,7 +84,10 @@ pub fn router(node: Arc<Node>) -> Router {
         .layer(from_fn_with_state(places, limits::limit_concurrency))
         .layer(from_fn_with_state(Arc::clone(&node), limits::limit_rate))
         .layer(CatchPanicLayer::custom(limits::panicked))
-        .layer(from_fn_with_state((Arc::clone(&node), "public"), limits::observe))
+        .layer(from_fn_with_state(
+            (Arc::clone(&node), limits::PUBLIC),
+            limits::observe,
+        ))
         .layer(map_response(async |mut response: axum::response::Response| {
             let nosniff = axum::http::HeaderValue::from_static("nosniff");
             response

@@ -1,5 +1,7 @@
 //! The description of the public API, generated from its code.
 
+use std::sync::LazyLock;
+
 use axum::Json;
 use utoipa::OpenApi as _;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -49,6 +51,7 @@ pub fn openapi() -> OpenApi {
 #[utoipa::path(get, path = "/openapi.json", tag = "node", responses(
     (status = 200, description = "OpenAPI description", body = serde_json::Value)
 ))]
-pub(super) async fn document() -> Json<OpenApi> {
-    Json(openapi())
+pub(super) async fn document() -> Json<&'static OpenApi> {
+    static DOCUMENT: LazyLock<OpenApi> = LazyLock::new(openapi);
+    Json(&DOCUMENT)
 }

@@ -10,10 +10,11 @@ use percent_encoding::percent_decode_str;
 
 use super::nested::{Nested, segments_below};
 use crate::api::Node;
-use crate::api::error::ApiError;
+use crate::api::error::{ApiError, shown};
 use crate::api::extract::Parameters;
 use crate::store::{StoreError, View};
 use crate::wire::shapes::{ErrorAnswer, MAIN_FORK, StateAnswer};
+use honeygraph_chain::path::MAX_KEY_BYTES;
 
 const PREFIX: &str = "/api/query/state/";
 /// Leaves of an answer where the caller does not say.
@@ -62,7 +63,10 @@ fn path_of(uri: &Uri) -> Result<Path, ApiError> {
 
 fn read(view: &View, path: &Path, limit: usize) -> Result<StateAnswer, ApiError> {
     let key = PathKey::from(path);
-    let not_found = || ApiError::NotFound(format!("Nothing stands at {}", shown(path)));
+    let not_found = || ApiError::NotFound(format!("Nothing stands at {}", shown(&canonical(path))));
+    if key.as_bytes().len() > MAX_KEY_BYTES {
+        return Err(not_found());
+    }
     let position = view.position()?.ok_or_else(not_found)?;
     let mut nested = Nested::default();
     let mut truncated = false;
@@ -95,7 +99,7 @@ fn read(view: &View, path: &Path, limit: usize) -> Result<StateAnswer, ApiError>
 }
 
 /// A path as canonical JSON, which shows where segments end.
-fn shown(path: &Path) -> String {
+fn canonical(path: &Path) -> String {
     let mut text = Vec::new();
     path.write_canonical(&mut text);
     String::from_utf8_lossy(&text).into_owned()
@@ -114,5 +118,36 @@ mod tests {
         );
         let bad: Uri = "/api/query/state/%ff".parse().unwrap();
         assert!(path_of(&bad).is_err());
+    }
+
+    #[test]
+    fn an_answer_has_bounds_whatever_the_state_holds() {
+        use honeygraph_chain::JsonValue;
+        use honeygraph_chain::state::Leaf;
+
+        use crate::test_chain::{Home, settings};
+
+        let home = Home::new();
+        let mut replica = home.started(settings());
+        let leaf = |value| Leaf::try_from(value).unwrap();
+        let mut transaction = replica.writer().begin();
+        let deep = Path([vec!["deep".to_owned()], vec![String::new(); 30_000]].concat());
+        transaction.set_leaf(&PathKey::from(&deep), Some(&leaf(JsonValue::Null)));
+        for part in 0..3_u32 {
+            let wide = Path(vec!["wide".to_owned(), part.to_string()]);
+            let text = JsonValue::String("x".repeat(5 << 20));
+            transaction.set_leaf(&PathKey::from(&wide), Some(&leaf(text)));
+        }
+        transaction.commit().unwrap();
+        let view = replica.store().view();
+        let read = |path: &str| read(&view, &Path::from_slashed(path), 10).unwrap();
+        let deep = read("deep");
+        assert_eq!((deep.truncated, deep.data), (true, JsonValue::object(Vec::new())));
+        let wide = read("wide");
+        assert!(wide.truncated);
+        assert!(wide.data.to_canonical().len() < MAX_BYTES);
+        assert!(wide.data.member("0").is_some() && wide.data.member("1").is_none());
+        let one = read("wide/1");
+        assert!(!one.truncated);
     }
 }

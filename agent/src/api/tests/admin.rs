@@ -77,29 +77,38 @@ async fn commits_are_held_at_a_checkpoint_and_resumed() {
         .error(StatusCode::CONFLICT);
     assert!(error.contains("below the state height"), "{error}");
 
-    let body = json!({"milliseconds": 600_000});
-    let hold = ask(&node, Method::POST, "/hold", Some(&body));
-    let fill = async {
-        let peer: PeerId = "a".parse().unwrap();
-        node.replica
-            .extend(peer, chain().blocks[HEAD + 1..500].to_vec())
-            .await
-            .unwrap();
+    let extend = |places: std::ops::Range<usize>| {
+        let replica = node.replica.clone();
+        async move {
+            let peer: PeerId = "a".parse().unwrap();
+            let _ = replica
+                .extend(peer, chain().blocks[places].to_vec())
+                .await
+                .unwrap();
+        }
     };
-    let (held, ()) = tokio::join!(hold, fill);
-    let held = held.good();
-    assert_eq!(held["block"], at(399).get());
+    extend(HEAD + 1..400).await;
+    let body = json!({"block": at(399), "milliseconds": 600_000});
+    let answer = ask(&node, Method::POST, "/hold", Some(&body)).await.good();
+    assert_eq!(answer["block"], at(399).get());
     assert_eq!(
-        held["anchor"]["stateHash"],
+        answer["anchor"]["stateHash"],
         chain().checkpoints[3].cid.to_string()
     );
-    assert_eq!(held["sessionId"], node.node.session_id().to_string());
+    assert_eq!(answer["sessionId"], node.node.session_id().to_string());
+    let beyond = tokio::spawn(extend(400..500));
+    ask(&node, Method::GET, "/status", None).await.good();
     assert_eq!(
         node.store.view().position().unwrap().unwrap().state_height,
         at(399)
     );
     let resumed = ask(&node, Method::POST, "/resume", None).await.good();
     assert_eq!(resumed["resumed"], true);
+    beyond.await.unwrap();
+    assert_eq!(
+        node.store.view().position().unwrap().unwrap().state_height,
+        at(499)
+    );
     assert_eq!(
         ask(&node, Method::POST, "/resume", None).await.good()["resumed"],
         false
@@ -137,5 +146,5 @@ async fn bad_input_is_named() {
         .error(StatusCode::METHOD_NOT_ALLOWED);
     let peer = json!({"peerId": "new", "url": "http://10.0.0.7:3030"});
     ask(&node, Method::POST, "/peers", Some(&peer)).await.good();
-    assert_eq!(node.sync.asked(), ["register new http://10.0.0.7:3030/"]);
+    assert_eq!(node.sync.asked(), ["register new http://10.0.0.7:3030"]);
 }

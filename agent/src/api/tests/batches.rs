@@ -46,6 +46,7 @@ async fn a_range_is_sent_plain_or_compressed() {
     assert_eq!(plain.status, StatusCode::OK);
     assert_eq!(plain.header("content-type"), BATCH_CONTENT_TYPE);
     assert_eq!(plain.header("content-encoding"), "");
+    assert_eq!(plain.header("content-length"), plain.body.len().to_string());
     assert_eq!(plain.header("vary"), "accept-encoding");
     assert_blocks(0..=149, &plain.body);
 
@@ -149,6 +150,14 @@ async fn what_was_cached_before_a_block_became_final_is_not_served_after() {
             .await
             .unwrap();
     }
+    let is_final = |status: &crate::replica::ReplicaStatus| {
+        status
+            .position
+            .as_ref()
+            .and_then(crate::store::Position::irreversible_block)
+            == Some(at(299))
+    };
+    node.replica.status().wait_for(is_final).await.unwrap();
     let after = send(node.public(), get(&path(250..=299), &[])).await;
     assert_eq!(after.body, before.body);
     assert!(after.header("cache-control").contains("immutable"));

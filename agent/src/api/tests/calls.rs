@@ -121,7 +121,7 @@ async fn peers_are_registered_and_discovered() {
     );
     assert_eq!(
         node.sync.asked(),
-        ["register new https://new.example/", "discover 1"]
+        ["register new https://new.example", "discover 1"]
     );
     *node.sync.refuses.lock().unwrap() = Some(RegisterError::Full(7));
     let error = node
@@ -145,11 +145,11 @@ async fn gaps_are_filled_on_demand() {
     *node.sync.is_running.lock().unwrap() = true;
     let refused = node.post("/api/sync/sync-gaps", &gaps).await.good();
     assert_eq!(refused, json!({"success": false, "reason": "sync_in_progress"}));
-    let none = node
+    let nothing = node
         .post(&format!("/api/sync/sync-from/{}", at(3)), &json!({}))
         .await
         .good();
-    assert_eq!(none, json!({"success": true, "message": "No gaps detected"}));
+    assert_eq!(nothing, json!({"success": true, "message": "No gaps detected"}));
 }
 
 #[tokio::test]

@@ -57,6 +57,7 @@ pub(super) struct FakeSync {
     view: watch::Sender<SyncView>,
     pub(super) asked: Mutex<Vec<String>>,
     pub(super) consensus: Mutex<Option<ConsensusFound>>,
+    pub(super) never_answers: Mutex<bool>,
     pub(super) is_running: Mutex<bool>,
     pub(super) refuses: Mutex<Option<RegisterError>>,
 }
@@ -74,6 +75,7 @@ impl FakeSync {
             view: watch::Sender::new(view),
             asked: Mutex::default(),
             consensus: Mutex::default(),
+            never_answers: Mutex::default(),
             is_running: Mutex::default(),
             refuses: Mutex::default(),
         }
@@ -135,6 +137,9 @@ impl SyncControl for FakeSync {
 
     fn consensus(&self, block: BlockNumber) -> BoxFuture<'_, Result<Option<ConsensusFound>, SyncGone>> {
         self.note(format!("consensus {block}"));
+        if *self.never_answers.lock().unwrap() {
+            return std::future::pending().boxed();
+        }
         let found = self.consensus.lock().unwrap().clone();
         async move { Ok(found) }.boxed()
     }
@@ -232,7 +237,7 @@ fn fill(replica: &mut Replica) -> Vec<HashedBlock> {
     let peer: PeerId = "a".parse().unwrap();
     replica.extend(&peer, &chain().blocks[..=HEAD]).unwrap();
     for (source, last) in [("one", HEAD), ("three", HEAD), ("two", FORKED_AT)] {
-        for fetched in &chain().blocks[..=last] {
+        for fetched in &chain().blocks[FORKED_AT - 5..=last] {
             hear(replica, source, fetched.block.block());
         }
     }

@@ -100,6 +100,14 @@ async fn a_path_that_is_not_utf_8_is_refused() {
 }
 
 #[tokio::test]
+async fn a_path_longer_than_any_key_is_not_found() {
+    let node = Fixture::new();
+    // 30,000 segments: three bytes each in a key, two in the address.
+    let path = format!("/api/query/state/{}", vec!["a"; 30_000].join("/"));
+    node.get(&path).await.error(StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn unknown_routes_and_methods_are_answered_in_json() {
     let node = Fixture::new();
     for path in [

@@ -5,11 +5,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::api::{ServeLimits, serve};
+use crate::api::{Listeners, ServeLimits, serve, serve_node};
 
 const LIMITS: ServeLimits = ServeLimits {
     connections: 2,
     head_timeout: Duration::from_secs(10),
+    stall_timeout: Duration::from_secs(10),
     shutdown_timeout: Duration::from_secs(10),
 };
 
@@ -135,4 +136,77 @@ async fn more_connections_than_allowed_are_closed() {
     assert_eq!(nothing, b"");
     shutdown.cancel();
     serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_caller_that_takes_no_answer_is_dropped() {
+    let (held, dropped) = tokio::sync::oneshot::channel::<()>();
+    let held = Arc::new(Mutex::new(Some(held)));
+    let router = Router::new().route(
+        "/",
+        axum::routing::get(async move || {
+            let held = held.lock().unwrap().take();
+            let pieces = std::iter::repeat_with(move || {
+                let _until_the_answer_is_dropped = &held;
+                Ok::<_, std::io::Error>(Bytes::from_static(&[0; 1 << 13]))
+            });
+            Body::from_stream(futures_util::stream::iter(pieces))
+        }),
+    );
+    let limits = ServeLimits {
+        stall_timeout: Duration::from_millis(50),
+        ..LIMITS
+    };
+    let (address, shutdown, serving) = start(router, limits).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    // Nothing is read: the endless answer ends all the same.
+    assert!(dropped.await.is_err());
+    shutdown.cancel();
+    serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_serves_three_listeners_and_stops_them() {
+    let node = Fixture::new();
+    let mut addresses = Vec::new();
+    let mut bind = async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        addresses.push(listener.local_addr().unwrap());
+        listener
+    };
+    let listeners = Listeners {
+        public: bind().await,
+        admin: bind().await,
+        metrics: bind().await,
+    };
+    let shutdown = CancellationToken::new();
+    let serving = tokio::spawn(serve_node(
+        Arc::clone(&node.node),
+        listeners,
+        Duration::from_secs(10),
+        shutdown.clone(),
+    ));
+    for (address, path, status) in [
+        (addresses[0], "/health", "200"),
+        (addresses[1], "/status", "401"),
+        (addresses[2], "/readyz", "200"),
+    ] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let answer = read_answer(&mut stream).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{path}: {answer}"
+        );
+    }
+    shutdown.cancel();
+    serving.await.unwrap();
+    for address in addresses {
+        assert!(TcpStream::connect(address).await.is_err());
+    }
 }
