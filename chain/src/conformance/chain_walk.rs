@@ -322,7 +322,7 @@ impl Walk<'_> {
             }
             return given;
         };
-        let delta = std::mem::replace(&mut replica.delta, DeltaWriter::new(&replica.chain)).finish(number);
+        let delta = std::mem::replace(&mut replica.delta, DeltaWriter::new(&replica.chain)).document(number);
         let computed = match kind {
             CheckpointKind::Delta => Ok(ContentId::of(&delta)),
             CheckpointKind::State => state_content_id(number, &replica.state),
