@@ -10,6 +10,7 @@ pub mod config;
 pub mod ingest;
 pub mod logging;
 pub mod metrics;
+pub mod node;
 pub mod peers;
 pub mod replica;
 pub mod store;

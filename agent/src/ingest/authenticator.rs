@@ -4,10 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, FORWARDED, HeaderName, ORIGIN, VIA};
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
 use super::source::SourceId;
+use crate::config::Secret;
 
 /// Knows the configured sources by their bearer tokens.
 ///
@@ -19,15 +18,12 @@ pub struct SourceAuthenticator {
 
 struct KnownSource {
     id: SourceId,
-    token_digest: [u8; 32],
+    token: Secret,
 }
 
 /// Sources that cannot be told apart.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceAuthenticatorError {
-    /// A token that anyone could guess.
-    #[error("source `{0}` has an empty token")]
-    EmptyToken(SourceId),
     /// One name twice.
     #[error("source `{0}` is named twice")]
     NameTwice(SourceId),
@@ -65,28 +61,23 @@ const INDIRECT: [HeaderName; 9] = [
 
 impl SourceAuthenticator {
     /// The configured sources with their tokens; none is allowed, then only loopback gets in.
-    pub fn new<T: AsRef<str>>(
-        configured: impl IntoIterator<Item = (SourceId, T)>,
+    pub fn new(
+        configured: impl IntoIterator<Item = (SourceId, Secret)>,
     ) -> Result<Self, SourceAuthenticatorError> {
         let mut sources: Vec<KnownSource> = Vec::new();
         for (id, token) in configured {
-            let token = token.as_ref().trim();
-            if token.is_empty() {
-                return Err(SourceAuthenticatorError::EmptyToken(id));
-            }
             if id == SourceId::loopback() {
                 return Err(SourceAuthenticatorError::Reserved(id));
             }
-            let token_digest: [u8; 32] = Sha256::digest(token).into();
             for known in &sources {
                 if known.id == id {
                     return Err(SourceAuthenticatorError::NameTwice(id));
                 }
-                if known.token_digest == token_digest {
+                if known.token == token {
                     return Err(SourceAuthenticatorError::TokenTwice(known.id.clone(), id));
                 }
             }
-            sources.push(KnownSource { id, token_digest });
+            sources.push(KnownSource { id, token });
         }
         Ok(Self { sources })
     }
@@ -114,10 +105,9 @@ impl SourceAuthenticator {
         if !scheme.eq_ignore_ascii_case(b"Bearer ") {
             return None;
         }
-        let digest: [u8; 32] = Sha256::digest(token.trim_ascii()).into();
         let mut found = None;
         for known in &self.sources {
-            if bool::from(known.token_digest.ct_eq(&digest)) {
+            if known.token.matches(token.trim_ascii()) {
                 found = Some(known.id.clone());
             }
         }
@@ -138,6 +128,10 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn secret(text: &str) -> Secret {
+        format!("{text}-padded-to-16").parse().unwrap()
+    }
+
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs
             .iter()
@@ -148,19 +142,26 @@ mod tests {
     #[test]
     fn a_token_names_its_source_and_nothing_else_does() {
         let authenticator =
-            SourceAuthenticator::new([(id("one"), "secret-1"), (id("two"), "secret-2")]).unwrap();
+            SourceAuthenticator::new([(id("one"), secret("secret-1")), (id("two"), secret("secret-2"))])
+                .unwrap();
         let far: SocketAddr = "203.0.113.5:4000".parse().unwrap();
         let near: SocketAddr = "127.0.0.1:4000".parse().unwrap();
         let ask =
             |pairs: &[(&'static str, &str)], remote| authenticator.authenticate(&headers(pairs), remote);
-        assert_eq!(ask(&[("authorization", "Bearer secret-2")], far), Ok(id("two")));
-        assert_eq!(ask(&[("authorization", "bearer  secret-1")], near), Ok(id("one")));
+        assert_eq!(
+            ask(&[("authorization", "Bearer secret-2-padded-to-16")], far),
+            Ok(id("two"))
+        );
+        assert_eq!(
+            ask(&[("authorization", "bearer  secret-1-padded-to-16")], near),
+            Ok(id("one"))
+        );
         for wrong in [
-            "Bearer secret-3",
+            "Bearer secret-3-padded-to-16",
             "Bearer ",
-            "Basic secret-1",
-            "secret-1",
-            "Bearer secret-1x",
+            "Basic secret-1-padded-to-16",
+            "secret-1-padded-to-16",
+            "Bearer secret-1-padded-to-16x",
         ] {
             for remote in [near, far] {
                 assert_eq!(
@@ -187,7 +188,11 @@ mod tests {
 
     #[test]
     fn sources_must_differ() {
-        let refused = |sources: [(SourceId, &str); 2]| SourceAuthenticator::new(sources).err().unwrap();
+        let refused = |sources: [(SourceId, &str); 2]| {
+            SourceAuthenticator::new(sources.map(|(id, text)| (id, secret(text))))
+                .err()
+                .unwrap()
+        };
         assert_eq!(
             refused([(id("a"), "x"), (id("a"), "y")]),
             SourceAuthenticatorError::NameTwice(id("a"))
@@ -195,10 +200,6 @@ mod tests {
         assert_eq!(
             refused([(id("a"), "x"), (id("b"), "x")]),
             SourceAuthenticatorError::TokenTwice(id("a"), id("b"))
-        );
-        assert_eq!(
-            refused([(id("a"), "x"), (id("b"), " ")]),
-            SourceAuthenticatorError::EmptyToken(id("b"))
         );
         assert_eq!(
             refused([(id("loopback"), "x"), (id("b"), "y")]),

@@ -50,8 +50,14 @@ async fn start_with_room_for(events: usize, settings: IngestSettings, cursor: Op
     let address = listener.local_addr().unwrap();
     let (sender, events) = mpsc::channel(events);
     let sources = [
-        ("hive-1".parse().unwrap(), "secret-1"),
-        ("hive-2".parse().unwrap(), "secret-2"),
+        (
+            "hive-1".parse().unwrap(),
+            "secret-1-padded-to-16".parse().unwrap(),
+        ),
+        (
+            "hive-2".parse().unwrap(),
+            "secret-2-padded-to-16".parse().unwrap(),
+        ),
     ];
     let authenticator = SourceAuthenticator::new(sources).unwrap();
     let ingest = Ingest::new(settings, authenticator, move |_| cursor, sender);
@@ -269,7 +275,7 @@ async fn a_session_from_greeting_to_goodbye() {
 async fn a_token_names_the_source() {
     let mut node = start().await;
     let mut source = node
-        .connect(&[("authorization", "Bearer secret-2")])
+        .connect(&[("authorization", "Bearer secret-2-padded-to-16")])
         .await
         .unwrap();
     source.identify("DLUX").await;
@@ -510,7 +516,7 @@ async fn a_newer_session_replaces_the_older() {
 async fn several_sources_have_their_own_sessions() {
     let mut node = start().await;
     let mut sources = Vec::new();
-    for token in ["Bearer secret-1", "Bearer secret-2"] {
+    for token in ["Bearer secret-1-padded-to-16", "Bearer secret-2-padded-to-16"] {
         let mut source = node.connect(&[("authorization", token)]).await.unwrap();
         source.identify("DLUX").await;
         assert_eq!(node.next().await, "connected");

@@ -56,7 +56,9 @@ impl KnownPeer {
 
     /// The highest block it says it has.
     pub fn head(&self) -> Option<BlockNumber> {
-        self.profile.and_then(|profile| profile.available).map(BlockRange::end)
+        self.profile
+            .and_then(|profile| profile.available)
+            .map(BlockRange::end)
     }
 }
 
@@ -86,7 +88,12 @@ const SILENT_CALLS_MAX: u32 = 20;
 impl PeerRegistry {
     /// An empty registry of a node.
     pub fn new(own_id: PeerId, own_url: Option<PeerUrl>, peers_max: usize) -> Self {
-        Self { peers: BTreeMap::new(), peers_max, own_id, own_url }
+        Self {
+            peers: BTreeMap::new(),
+            peers_max,
+            own_id,
+            own_url,
+        }
     }
 
     /// What tells a peer apart: its URL, or where that is too long the URL's content id.
@@ -96,7 +103,12 @@ impl PeerRegistry {
     }
 
     /// Takes a peer.
-    pub fn add(&mut self, url: PeerUrl, claimed: Option<PeerId>, source: PeerSource) -> Result<PeerId, NotAdded> {
+    pub fn add(
+        &mut self,
+        url: PeerUrl,
+        claimed: Option<PeerId>,
+        source: PeerSource,
+    ) -> Result<PeerId, NotAdded> {
         if self.own_url.as_ref() == Some(&url) || claimed.as_ref() == Some(&self.own_id) {
             return Err(NotAdded::Itself);
         }
@@ -164,7 +176,9 @@ impl PeerRegistry {
 
     /// The peers that vote.
     pub fn voters(&self) -> impl Iterator<Item = (&PeerId, &KnownPeer, &VoterId)> {
-        self.peers.iter().filter_map(|(key, peer)| Some((key, peer, peer.voter.as_ref()?)))
+        self.peers
+            .iter()
+            .filter_map(|(key, peer)| Some((key, peer, peer.voter.as_ref()?)))
     }
 
     /// Takes what a peer said of itself. False if it is of another network, or ourselves: it is forgotten
@@ -179,7 +193,9 @@ impl PeerRegistry {
     ) -> bool {
         let own_id = self.own_id.to_string();
         let fits = said.is_none_or(|said| said.network == *network && said.peer_id != own_id);
-        let Some(peer) = self.peers.get_mut(key) else { return false };
+        let Some(peer) = self.peers.get_mut(key) else {
+            return false;
+        };
         if !fits {
             peer.is_alive = false;
             peer.profile = None;
@@ -199,14 +215,18 @@ impl PeerRegistry {
             peer.claimed = PeerId::try_from(said.peer_id.clone()).ok();
             peer.irreversible = said.lib;
         }
-        let available = base.zip(head).and_then(|(base, head)| BlockRange::new(base, head).ok());
+        let available = base
+            .zip(head)
+            .and_then(|(base, head)| BlockRange::new(base, head).ok());
         peer.profile = Some(PeerProfile { available, kind });
         true
     }
 
     /// Notes that a peer did not answer. True if it is forgotten for it.
     pub fn on_silence(&mut self, key: &PeerId) -> bool {
-        let Some(peer) = self.peers.get_mut(key) else { return false };
+        let Some(peer) = self.peers.get_mut(key) else {
+            return false;
+        };
         peer.is_alive = false;
         peer.silent_calls = peer.silent_calls.saturating_add(1);
         let forgotten = peer.source == PeerSource::Discovered && peer.silent_calls >= SILENT_CALLS_MAX;
@@ -226,7 +246,11 @@ mod tests {
     }
 
     fn registry(peers_max: usize) -> PeerRegistry {
-        PeerRegistry::new("self".parse().unwrap(), Some(url("http://self.example:3030")), peers_max)
+        PeerRegistry::new(
+            "self".parse().unwrap(),
+            Some(url("http://self.example:3030")),
+            peers_max,
+        )
     }
 
     #[test]
@@ -234,7 +258,11 @@ mod tests {
         let mut registry = registry(4);
         let own = registry.add(url("http://self.example:3030"), None, PeerSource::Discovered);
         assert_eq!(own, Err(NotAdded::Itself));
-        let named = registry.add(url("http://other.example"), Some("self".parse().unwrap()), PeerSource::Registered);
+        let named = registry.add(
+            url("http://other.example"),
+            Some("self".parse().unwrap()),
+            PeerSource::Registered,
+        );
         assert_eq!(named, Err(NotAdded::Itself));
     }
 
@@ -242,25 +270,35 @@ mod tests {
     fn ten_thousand_addresses_take_no_more_than_the_limit() {
         let mut registry = registry(8);
         for at in 0..10_000 {
-            let _ = registry.add(url(&format!("http://peer{at}.example")), None, PeerSource::Discovered);
+            let _ = registry.add(
+                url(&format!("http://peer{at}.example")),
+                None,
+                PeerSource::Discovered,
+            );
         }
         assert_eq!(registry.len(), 8);
         // What configuration names always has a place, and one that is registered takes that of a dead one.
-        registry.add(url("http://configured.example"), None, PeerSource::Configured).unwrap();
+        registry
+            .add(url("http://configured.example"), None, PeerSource::Configured)
+            .unwrap();
         assert_eq!(
             registry.add(url("http://registered.example"), None, PeerSource::Registered),
             Err(NotAdded::Full)
         );
         let dead = PeerRegistry::key_of(&url("http://peer3.example"));
         registry.on_silence(&dead);
-        registry.add(url("http://registered.example"), None, PeerSource::Registered).unwrap();
+        registry
+            .add(url("http://registered.example"), None, PeerSource::Registered)
+            .unwrap();
         assert!(registry.get(&dead).is_none());
     }
 
     #[test]
     fn a_peer_of_another_network_is_forgotten() {
         let mut registry = registry(8);
-        let key = registry.add(url("http://a.example"), None, PeerSource::Discovered).unwrap();
+        let key = registry
+            .add(url("http://a.example"), None, PeerSource::Discovered)
+            .unwrap();
         let network: NetworkName = "spkcc".parse().unwrap();
         let said = Capabilities {
             protocol: 1,

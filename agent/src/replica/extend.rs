@@ -55,6 +55,12 @@ pub enum ExtendOutcome {
     Halted,
 }
 
+/// The blocks of a run from one on.
+fn blocks_from(blocks: &[FetchedBlock], number: BlockNumber) -> &[FetchedBlock] {
+    let at = blocks.iter().position(|fetched| fetched.block.number() >= number);
+    at.and_then(|at| blocks.get(at..)).unwrap_or_default()
+}
+
 impl Replica {
     /// Takes blocks from a peer at the front.
     ///
@@ -102,6 +108,10 @@ impl Replica {
                 Ok(CheckpointFinding::OtherKind(kind)) => {
                     self.commit_stage()?;
                     self.correct_schedule(number, kind)?;
+                }
+                Err(StageError::BrokenLink { got, .. }) if self.relink_to(got)? => {
+                    // The checkpoint before it is of the other kind; everything is linked again.
+                    return self.extend(peer, blocks_from(blocks, number));
                 }
                 Err(StageError::Store(error)) => {
                     self.drop_stage();
@@ -221,13 +231,22 @@ impl Replica {
         let view = self.writer.store().view();
         for (number, provenance) in self.provenance.range(period.start()..=period.end()) {
             if let (Provenance::Peer(peer), Some(block)) = (provenance, view.block(*number)?) {
-                evidence.push((peer.clone(), BlockReference { number: *number, hash: block.hash }));
+                evidence.push((
+                    peer.clone(),
+                    BlockReference {
+                        number: *number,
+                        hash: block.hash,
+                    },
+                ));
             }
         }
         let staged = self.running.iter().flat_map(|running| &running.stage.blocks);
         for block in staged.filter(|block| period.contains(block.number)) {
             if let Provenance::Peer(peer) = &block.provenance {
-                let reference = BlockReference { number: block.number, hash: block.stored.hash };
+                let reference = BlockReference {
+                    number: block.number,
+                    hash: block.stored.hash,
+                };
                 evidence.push((peer.clone(), reference));
             }
         }
@@ -243,13 +262,19 @@ impl Replica {
     ) -> Result<ExtendOutcome, StoreError> {
         let mut outcome = ExtendOutcome::Halted;
         for (number, operations, timestamp_ms) in blocks {
-            let (Some(running), Some(position)) = (&self.running, self.writer.position()) else { break };
+            let (Some(running), Some(position)) = (&self.running, self.writer.position()) else {
+                break;
+            };
             let checkpoint = position.schedule.next_at_or_after(number);
             if self.reported_checkpoint(checkpoint).is_none() {
                 return Ok(ExtendOutcome::NeedsCheckpoint { block: checkpoint });
             }
             let previous_hash = running.stage.tip.link();
-            let block = HashedBlock::from(Block { number, previous_hash, operations });
+            let block = HashedBlock::from(Block {
+                number,
+                previous_hash,
+                operations,
+            });
             outcome = self.extend(peer, &[FetchedBlock { block, timestamp_ms }])?;
             if !matches!(outcome, ExtendOutcome::Accepted { applied, .. } if applied == number) {
                 break;

@@ -58,20 +58,39 @@ impl Replica {
 
     /// The newest checkpoint above the state height that somebody trusted reports.
     pub fn newest_reported(&self) -> Option<(BlockNumber, ContentId)> {
-        let height = self.writer.position().map_or(BlockNumber::default(), |position| position.state_height);
+        let height = self
+            .writer
+            .position()
+            .map_or(BlockNumber::default(), |position| position.state_height);
         let trusted = self.settings.trusted_checkpoint.map(|(number, _)| number);
-        let mut numbers: Vec<_> =
-            self.reports.keys().chain(self.votes.keys()).copied().chain(trusted).filter(|number| *number > height).collect();
+        let mut numbers: Vec<_> = self
+            .reports
+            .keys()
+            .chain(self.votes.keys())
+            .copied()
+            .chain(trusted)
+            .filter(|number| *number > height)
+            .collect();
         numbers.sort_unstable();
-        numbers.into_iter().rev().find_map(|number| Some((number, self.reported_checkpoint(number)?)))
+        numbers
+            .into_iter()
+            .rev()
+            .find_map(|number| Some((number, self.reported_checkpoint(number)?)))
     }
 
     /// Learns the checkpoints that a trusted delta document names: its content id was checked.
     pub fn learn_named(&mut self, document: &DeltaDocument) {
-        let height = self.writer.position().map_or(BlockNumber::default(), |position| position.state_height);
+        let height = self
+            .writer
+            .position()
+            .map_or(BlockNumber::default(), |position| position.state_height);
         self.named = self.named.split_off(&height.next());
         let ahead = document.chain.iter().filter(|delta| delta.hive_block > height);
-        self.named.extend(ahead.map(|delta| (delta.hive_block, delta.hash)).take(MAX_OPEN_CHECKPOINTS));
+        self.named.extend(
+            ahead
+                .map(|delta| (delta.hive_block, delta.hash))
+                .take(MAX_OPEN_CHECKPOINTS),
+        );
     }
 
     /// What the voters agree on at a checkpoint, if they do.
@@ -397,6 +416,39 @@ impl Replica {
         let mut transaction = self.writer.begin();
         transaction.set_position(Position { schedule, ..position });
         transaction.commit()
+    }
+
+    /// Where the block right after the newest checkpoint links to the other kind of document: links again.
+    /// Both ids are computed here; only which of them the network uses is taken from the block.
+    pub(super) fn relink_to(&mut self, link: ContentId) -> Result<bool, StoreError> {
+        let Some(running) = &self.running else {
+            return Ok(false);
+        };
+        let number = running.stage.tip.number;
+        if running.stage.tip.checkpoints.last_block != number {
+            return Ok(false);
+        }
+        self.commit_stage()?;
+        let record = self.writer.store().view().checkpoint(number)?;
+        match record {
+            Some(record) if record.block_hash.is_some() => {
+                match self.other_reading(number, Some(&record), link)? {
+                    Some(reading) => self.relink(number, reading, link).map(|()| true),
+                    None => Ok(false),
+                }
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Takes back what is not proven since the checkpoint before a block: others stand on another chain.
+    pub fn abandon_unproven(&mut self, from: BlockNumber) -> Result<(), StoreError> {
+        let Some(position) = self.writer.position() else {
+            return Ok(());
+        };
+        let before = position.schedule.period_of(from).start().saturating_sub(1);
+        let settled = position.irreversible_block().unwrap_or_default();
+        self.roll_back(before.max(settled), Undone::Orphan)
     }
 
     /// Links the blocks after a checkpoint again: it turned out to be of the other kind, or at a block where

@@ -1,8 +1,9 @@
 //! What a replica says about itself.
 
-use honeygraph_chain::{BlockNumber, ContentId};
+use honeygraph_chain::checkpoint::Anchor;
 use honeygraph_chain::interval::IntervalSet;
 use honeygraph_chain::quorum::Voters;
+use honeygraph_chain::{BlockNumber, ContentId};
 use serde::Serialize;
 
 use super::Replica;
@@ -56,6 +57,8 @@ pub struct ReplicaStatus {
     pub first_pending: Option<BlockNumber>,
     /// The newest checkpoint above the state height that somebody trusted reports.
     pub newest_reported: Option<(BlockNumber, ContentId)>,
+    /// What the voters agree on there, if they do.
+    pub newest_agreed: Option<Anchor>,
     /// Highest block that is applied, committed or not.
     pub applied: Option<BlockNumber>,
     /// The sources.
@@ -72,6 +75,7 @@ impl Replica {
     /// Where the replica stands.
     pub fn status(&self) -> ReplicaStatus {
         let running = self.running.as_ref();
+        let newest_reported = self.newest_reported();
         let tip = running.map(|running| running.tip.reference());
         let canonical = |hash| {
             running.is_some_and(|running| running.tree.is_on_chain_of(hash, running.tip.reference().hash))
@@ -93,7 +97,8 @@ impl Replica {
             have: self.writer.have().clone(),
             network_head: self.network_head(),
             first_pending: self.first_pending(),
-            newest_reported: self.newest_reported(),
+            newest_reported,
+            newest_agreed: newest_reported.and_then(|(number, _)| self.agreed_anchor(number)),
             applied: running.map(|running| running.stage.tip.number),
             sources: sources.collect(),
             forks: forks.collect(),

@@ -172,7 +172,13 @@ impl ReplicaHandle {
         peer: PeerId,
         blocks: Vec<(BlockNumber, Operations, u64)>,
     ) -> Result<ExtendOutcome, ReplicaGone> {
-        self.ask(move |replica| replica.extend_operations(&peer, blocks)).await
+        self.ask(move |replica| replica.extend_operations(&peer, blocks))
+            .await
+    }
+
+    /// See [`Replica::abandon_unproven`].
+    pub async fn abandon_unproven(&self, from: BlockNumber) -> Result<(), ReplicaGone> {
+        self.ask(move |replica| replica.abandon_unproven(from)).await
     }
 
     /// See [`Replica::learn_named`].

@@ -308,16 +308,20 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Keeps what is known of a peer.
-    pub fn put_peer(&mut self, url: &str, record: &PeerRecord) -> Result<(), StoreError> {
-        let value = json_to_bytes("peer", record)?;
-        self.batch.insert(&self.writer.store.keyspaces.peers, url, value);
+    /// Replaces what is known of peers, by their URLs.
+    pub fn set_peers(&mut self, records: &[(String, PeerRecord)]) -> Result<(), StoreError> {
+        let peers = &self.writer.store.keyspaces.peers;
+        for row in peers.iter() {
+            let key = row.key()?;
+            if !records.iter().any(|(url, _)| url.as_bytes() == &*key) {
+                self.batch.remove(peers, key);
+            }
+        }
+        for (url, record) in records {
+            self.batch
+                .insert(peers, url.as_str(), json_to_bytes("peer", record)?);
+        }
         Ok(())
-    }
-
-    /// Forgets a peer.
-    pub fn remove_peer(&mut self, url: &str) {
-        self.batch.remove(&self.writer.store.keyspaces.peers, url);
     }
 
     /// Replaces the retry queue; each entry goes with the first block of its range.

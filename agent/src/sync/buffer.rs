@@ -22,7 +22,10 @@ impl Run {
     /// The part of the run inside a range.
     pub(super) fn part(&self, range: BlockRange) -> Self {
         let blocks = self.blocks.iter().filter(|block| range.contains(block.number()));
-        Self { peer: self.peer.clone(), blocks: blocks.cloned().collect() }
+        Self {
+            peer: self.peer.clone(),
+            blocks: blocks.cloned().collect(),
+        }
     }
 }
 
@@ -51,9 +54,14 @@ impl Buffer {
             .map(|(start, _)| *start)
             .collect();
         for start in overlapping {
-            let Some(run) = self.runs.remove(&start) else { continue };
+            let Some(run) = self.runs.remove(&start) else {
+                continue;
+            };
             let Some(held) = run.range() else { continue };
-            let below = range.start().previous().and_then(|end| BlockRange::new(held.start(), end).ok());
+            let below = range
+                .start()
+                .previous()
+                .and_then(|end| BlockRange::new(held.start(), end).ok());
             let above = BlockRange::new(range.end().next(), held.end()).ok();
             for kept in [below, above].into_iter().flatten() {
                 let part = run.part(kept);
@@ -79,12 +87,21 @@ mod tests {
     use crate::test_chain::{at, chain};
 
     fn run(places: std::ops::Range<usize>) -> Run {
-        let blocks = chain().blocks[places].iter().map(|block| Fetched::Linked(block.clone()));
-        Run { peer: "a".parse().unwrap(), blocks: blocks.collect() }
+        let blocks = chain().blocks[places]
+            .iter()
+            .map(|block| Fetched::Linked(block.clone()));
+        Run {
+            peer: "a".parse().unwrap(),
+            blocks: blocks.collect(),
+        }
     }
 
     fn held(buffer: &Buffer) -> Vec<(u64, u64)> {
-        buffer.iter().filter_map(Run::range).map(|range| (range.start().get() - at(0).get(), range.end().get() - at(0).get())).collect()
+        buffer
+            .iter()
+            .filter_map(Run::range)
+            .map(|range| (range.start().get() - at(0).get(), range.end().get() - at(0).get()))
+            .collect()
     }
 
     #[test]

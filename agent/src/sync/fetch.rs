@@ -13,7 +13,7 @@ use crate::peers::client::{BatchOutcome, BatchRequest, PeerClient};
 use crate::peers::{FetchError, PeerUrl};
 use crate::replica::FetchedBlock;
 use crate::wire::batch::BatchExtent;
-use crate::wire::shapes::{FullBlock, ReportedBlock};
+use crate::wire::shapes::ReportedBlock;
 use crate::wire::{NetworkName, UnixMillis};
 
 /// A block as a peer gave it.
@@ -46,10 +46,10 @@ impl Fetched {
 pub(super) struct Answer {
     /// The first blocks of the range, in order, in bounds, linked to each other.
     pub(super) blocks: Vec<Fetched>,
-    /// Bytes received.
+    /// Bytes of the blocks, as they are held in memory until they are committed.
     pub(super) bytes: u64,
-    /// Bytes of the blocks themselves.
-    pub(super) block_bytes: u64,
+    /// Bytes received, compressed.
+    pub(super) wire_bytes: u64,
     pub(super) elapsed: Duration,
     /// Why there are not more of them.
     pub(super) fault: Option<FetchFault>,
@@ -60,10 +60,26 @@ impl Answer {
     pub(super) fn event(&self, order: &FetchOrder) -> Event {
         let (request, bytes, elapsed) = (order.request, self.bytes, self.elapsed);
         match (self.blocks.len() as u64, &self.fault) {
-            (0, Some(fault)) => Event::FetchFailed { request, fault: fault.clone() },
-            (0, None) => Event::FetchFailed { request, fault: PeerFault::ShortAnswer.into() },
-            (blocks, None) if blocks == order.range.len() => Event::FetchSucceeded { request, bytes, elapsed },
-            (blocks, fault) => Event::FetchPartly { request, blocks, bytes, elapsed, fault: fault.clone() },
+            (0, Some(fault)) => Event::FetchFailed {
+                request,
+                fault: fault.clone(),
+            },
+            (0, None) => Event::FetchFailed {
+                request,
+                fault: PeerFault::ShortAnswer.into(),
+            },
+            (blocks, None) if blocks == order.range.len() => Event::FetchSucceeded {
+                request,
+                bytes,
+                elapsed,
+            },
+            (blocks, fault) => Event::FetchPartly {
+                request,
+                blocks,
+                bytes,
+                elapsed,
+                fault: fault.clone(),
+            },
         }
     }
 }
@@ -89,13 +105,17 @@ async fn fetch_batch(
     schedule: CheckpointSchedule,
     order: &FetchOrder,
 ) -> Answer {
-    let request = BatchRequest { network, range: order.range, timeout: order.timeout };
+    let request = BatchRequest {
+        network,
+        range: order.range,
+        timeout: order.timeout,
+    };
     let batch = client.blocks(url, request).await;
     let mut fault = match batch.outcome {
         BatchOutcome::Whole(BatchExtent::Complete | BatchExtent::Cut) => None,
         BatchOutcome::Failed(error) => Some(fault_of(error)),
     };
-    let block_bytes = batch.blocks.iter().map(|block| block.bytes.len() as u64).sum();
+    let bytes = batch.blocks.iter().map(|block| block.bytes.len() as u64).sum();
     let blocks = match check_blocks_off_thread(batch.blocks, order.range, schedule).await {
         Ok(checked) => {
             fault = checked.fault.map(FetchFault::Peer).or(fault);
@@ -107,28 +127,43 @@ async fn fetch_batch(
         }
     };
     let blocks = blocks.into_iter().map(|checked| {
-        Fetched::Linked(FetchedBlock { block: checked.block, timestamp_ms: milliseconds(checked.timestamp) })
+        Fetched::Linked(FetchedBlock {
+            block: checked.block,
+            timestamp_ms: milliseconds(checked.timestamp),
+        })
     });
-    Answer { blocks: blocks.collect(), bytes: batch.wire_bytes, block_bytes, elapsed: batch.elapsed, fault }
+    Answer {
+        blocks: blocks.collect(),
+        bytes,
+        wire_bytes: batch.wire_bytes,
+        elapsed: batch.elapsed,
+        fault,
+    }
 }
 
 /// Asks an older peer block by block.
 async fn fetch_singly(client: &PeerClient, url: &PeerUrl, order: &FetchOrder) -> Answer {
     let started = Instant::now();
-    let mut answer =
-        Answer { blocks: Vec::new(), bytes: 0, block_bytes: 0, elapsed: Duration::ZERO, fault: None };
+    let mut answer = Answer {
+        blocks: Vec::new(),
+        bytes: 0,
+        wire_bytes: 0,
+        elapsed: Duration::ZERO,
+        fault: None,
+    };
     let ask = async {
         for number in order.range.iter() {
-            let block: FullBlock = client.block_by_number(url, number, None).await.map_err(fault_of)?;
-            let reported =
-                block.into_reported(number).map_err(|_| FetchFault::Peer(PeerFault::Malformed))?;
+            let reported = client
+                .block_by_number(url, number, None)
+                .await
+                .map_err(fault_of)?;
             let fetched = from_reported(reported)?;
             let bytes = match &fetched {
                 Fetched::Linked(fetched) => fetched.block.bytes().len() as u64,
                 Fetched::Operations { operations, .. } => 128 * operations.as_slice().len() as u64,
             };
             answer.bytes += bytes;
-            answer.block_bytes += bytes;
+            answer.wire_bytes += bytes;
             answer.blocks.push(fetched);
         }
         Ok::<(), FetchFault>(())
@@ -152,7 +187,9 @@ fn from_reported(reported: ReportedBlock) -> Result<Fetched, FetchFault> {
         hash.as_ref().and_then(|hash| hash.0.parse().ok())
     };
     let timestamp_ms = milliseconds(reported.timestamp);
-    if let (Some(hash), Some(previous_hash)) = (content_id(&reported.hash), content_id(&reported.previous_hash)) {
+    if let (Some(hash), Some(previous_hash)) =
+        (content_id(&reported.hash), content_id(&reported.previous_hash))
+    {
         let block = HashedBlock::from(Block {
             number: reported.number,
             previous_hash,
@@ -162,7 +199,11 @@ fn from_reported(reported: ReportedBlock) -> Result<Fetched, FetchFault> {
             return Ok(Fetched::Linked(FetchedBlock { block, timestamp_ms }));
         }
     }
-    Ok(Fetched::Operations { number: reported.number, operations: reported.operations, timestamp_ms })
+    Ok(Fetched::Operations {
+        number: reported.number,
+        operations: reported.operations,
+        timestamp_ms,
+    })
 }
 
 fn milliseconds(timestamp: Option<UnixMillis>) -> u64 {

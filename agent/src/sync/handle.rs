@@ -48,8 +48,10 @@ pub struct SyncView {
     pub planner: PlannerStatus,
     /// Gaps that were noticed since the start.
     pub gaps_detected: u64,
-    /// Bytes received from peers in answers with blocks.
+    /// Bytes of the blocks that peers sent, whether they were needed or not.
     pub fetched_bytes: u64,
+    /// Bytes received for them, compressed.
+    pub wire_bytes: u64,
     /// Bytes of the blocks that were needed and came from peers.
     pub needed_bytes: u64,
 }
@@ -82,10 +84,23 @@ pub struct ConsensusFound {
 /// What the engine can be asked to do.
 #[derive(Debug)]
 pub(super) enum SyncCommand {
-    Register { id: Option<PeerId>, url: PeerUrl, reply: oneshot::Sender<Result<(), RegisterError>> },
-    Discover { nodes: Vec<PeerEntry>, reply: oneshot::Sender<usize> },
-    SyncGaps { only: Option<Vec<BlockRange>>, reply: oneshot::Sender<SyncGapsAnswer> },
-    Consensus { block: BlockNumber, reply: oneshot::Sender<Option<ConsensusFound>> },
+    Register {
+        id: Option<PeerId>,
+        url: PeerUrl,
+        reply: oneshot::Sender<Result<(), RegisterError>>,
+    },
+    Discover {
+        nodes: Vec<PeerEntry>,
+        reply: oneshot::Sender<usize>,
+    },
+    SyncGaps {
+        only: Option<Vec<BlockRange>>,
+        reply: oneshot::Sender<SyncGapsAnswer>,
+    },
+    Consensus {
+        block: BlockNumber,
+        reply: oneshot::Sender<Option<ConsensusFound>>,
+    },
 }
 
 /// The sync engine is gone: the node is stopping.
@@ -112,7 +127,9 @@ impl SyncHandle {
 
     /// Takes a peer, whose registration was authorized.
     pub async fn register(&self, id: Option<PeerId>, url: PeerUrl) -> Result<(), RegisterError> {
-        self.ask(|reply| SyncCommand::Register { id, url, reply }).await.unwrap_or(Err(RegisterError::Gone))
+        self.ask(|reply| SyncCommand::Register { id, url, reply })
+            .await
+            .unwrap_or(Err(RegisterError::Gone))
     }
 
     /// Looks for peers now: among these, at the configured honeycomb nodes, and in the peers' own lists.

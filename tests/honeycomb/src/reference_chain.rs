@@ -337,7 +337,7 @@ impl ReferenceChain {
         let number = self.head.number;
         let document = match kind {
             CheckpointKind::Delta => {
-                std::mem::replace(&mut self.delta, DeltaWriter::new(&self.checkpoints)).finish(number)
+                std::mem::replace(&mut self.delta, DeltaWriter::new(&self.checkpoints)).document(number)
             }
             CheckpointKind::State => {
                 let mut writer = StateDocumentWriter::new(number);

@@ -1,16 +1,20 @@
 //! Handing blocks over to the replica, in order, at the front.
 
-use honeygraph_chain::BlockRange;
 use honeygraph_chain::peer::{PeerFault, PeerId};
 use honeygraph_chain::planner::Event;
+use honeygraph_chain::{BlockNumber, BlockRange};
 
 use super::{Done, SyncEngine};
+use crate::peers::PeerUrl;
 use crate::replica::ExtendOutcome;
 use crate::sync::buffer::Run;
 use crate::sync::fetch::Fetched;
 
 /// Hand-overs under way at most: one is applied while the next one waits.
 const HANDING_MAX: usize = 2;
+
+/// Peers that are asked where they stand.
+const PEERS_ASKED: usize = 5;
 
 /// A run that was handed over, and what became of it.
 #[derive(Debug)]
@@ -23,12 +27,19 @@ pub(super) struct Handed {
 impl SyncEngine {
     /// Hands over what is next.
     pub(super) fn hand_over(&mut self) {
-        let halted = self.status.borrow().position.as_ref().is_none_or(|position| position.halted.is_some());
+        let halted = self
+            .status
+            .borrow()
+            .position
+            .as_ref()
+            .is_none_or(|position| position.halted.is_some());
         if halted {
             return;
         }
         while self.handing < HANDING_MAX {
-            let Some(run) = self.buffer.take(self.front_next) else { break };
+            let Some(run) = self.buffer.take(self.front_next) else {
+                break;
+            };
             let Some(range) = run.range() else { continue };
             self.front_next = range.end().next();
             self.handing += 1;
@@ -37,7 +48,11 @@ impl SyncEngine {
             self.tasks.spawn(async move {
                 let outcome = match linked(&run) {
                     Some(blocks) => replica.extend(run.peer.clone(), blocks).await,
-                    None => replica.extend_operations(run.peer.clone(), operations(&run)).await,
+                    None => {
+                        replica
+                            .extend_operations(run.peer.clone(), operations(&run))
+                            .await
+                    }
                 };
                 match outcome {
                     Ok(outcome) => Done::Handed(Handed { run, range, outcome }),
@@ -70,7 +85,12 @@ impl SyncEngine {
                 }
                 self.front_next = next;
             }
-            ExtendOutcome::Rejected { discarded, fault, suspects, evidence } => {
+            ExtendOutcome::Rejected {
+                discarded,
+                fault,
+                suspects,
+                evidence,
+            } => {
                 self.front_next = discarded.start();
                 for (peer, block) in evidence {
                     self.ledger.remember(peer, block.number, block.hash);
@@ -78,26 +98,98 @@ impl SyncEngine {
                 if suspects.len() > 1 {
                     for block in &run.blocks {
                         if let Fetched::Linked(fetched) = block {
-                            self.ledger.remember(run.peer.clone(), block.number(), fetched.block.hash());
+                            self.ledger
+                                .remember(run.peer.clone(), block.number(), fetched.block.hash());
                         }
                     }
                 }
-                let blamed = if suspects.len() == 1 { suspects } else { Vec::new() };
-                let whole = BlockRange::new(discarded.start().min(range.start()), range.end()).unwrap_or(range);
+                let disputes_front = fault == PeerFault::BrokenLink && discarded.start() == range.start();
+                if disputes_front {
+                    // Either the peer stands on another chain, or this node does.
+                    self.look_at_front(range.start());
+                }
+                let blamed = if suspects.len() == 1 && !disputes_front {
+                    suspects
+                } else {
+                    Vec::new()
+                };
+                let whole =
+                    BlockRange::new(discarded.start().min(range.start()), range.end()).unwrap_or(range);
                 tracing::warn!(range = %whole, %fault, peers = ?blamed, "blocks refused");
                 self.buffer.discard(whole);
-                self.step(Event::RangeRejected { range: whole, blamed, fault });
+                self.step(Event::RangeRejected {
+                    range: whole,
+                    blamed,
+                    fault,
+                });
             }
             ExtendOutcome::NeedsCheckpoint { block } => {
                 tracing::debug!(%block, peer = %run.peer, "blocks of an older peer wait for their checkpoint");
                 self.front_next = range.start();
-                self.step(Event::RangeRejected { range, blamed: Vec::new(), fault: PeerFault::NotFound });
+                self.step(Event::RangeRejected {
+                    range,
+                    blamed: Vec::new(),
+                    fault: PeerFault::NotFound,
+                });
             }
             ExtendOutcome::Halted => {
                 self.front_next = range.start();
                 self.buffer.put(run);
             }
         }
+    }
+
+    /// Asks the voters that are peers (or, without any, a few peers) whether they stand on the block before
+    /// `next` as well. Where most of those that answer do not, and no source stands here, what is not
+    /// proven is taken back.
+    fn look_at_front(&mut self, next: BlockNumber) {
+        let status = self.status.borrow().clone();
+        let (Some(position), Some(tip)) = (&status.position, next.previous()) else {
+            return;
+        };
+        let followed = status
+            .sources
+            .iter()
+            .any(|source| source.connected && source.canonical);
+        if followed || self.looking_at_front || position.irreversible_block().is_some_and(|lib| tip <= lib) {
+            return;
+        }
+        let Some(ours) = position.state_block_hash.filter(|_| position.state_height == tip) else {
+            return;
+        };
+        let voters: Vec<PeerUrl> = self
+            .registry
+            .voters()
+            .map(|(_, peer, _)| peer.url.clone())
+            .collect();
+        let alive = self.registry.iter().filter(|(_, peer)| peer.is_alive);
+        let asked = if voters.is_empty() {
+            alive
+                .map(|(_, peer)| peer.url.clone())
+                .take(PEERS_ASKED)
+                .collect()
+        } else {
+            voters
+        };
+        self.looking_at_front = true;
+        let (client, replica) = (self.client.clone(), self.replica.clone());
+        self.tasks.spawn(async move {
+            let (mut same, mut other) = (0_usize, 0_usize);
+            for url in asked {
+                match client.hash(&url, tip).await {
+                    Ok(answer) if answer.block_hash == ours => same += 1,
+                    Ok(_) => other += 1,
+                    Err(error) => tracing::debug!(%url, %error, "no hash"),
+                }
+            }
+            if other > same {
+                tracing::warn!(block = %tip, same, other, "peers stand on another chain; taking back what is not proven");
+                if let Err(gone) = replica.abandon_unproven(tip).await {
+                    return Done::Gone(gone);
+                }
+            }
+            Done::LookedAtFront
+        });
     }
 
     /// Names the peers whose earlier answers differ from blocks that stand now.
@@ -112,7 +204,10 @@ impl SyncEngine {
         let guilty: Vec<PeerId> = self.ledger.settle(proven).into_iter().collect();
         for peer in guilty {
             tracing::warn!(%peer, "peer gave blocks that a checkpoint disproved");
-            self.step(Event::PeerFaulted { peer, fault: PeerFault::CheckpointMismatch });
+            self.step(Event::PeerFaulted {
+                peer,
+                fault: PeerFault::CheckpointMismatch,
+            });
         }
     }
 }
@@ -128,14 +223,20 @@ pub(super) fn linked(run: &Run) -> Option<Vec<crate::replica::FetchedBlock>> {
         .collect()
 }
 
-fn operations(run: &Run) -> Vec<(honeygraph_chain::BlockNumber, honeygraph_chain::Operations, u64)> {
+fn operations(run: &Run) -> Vec<(BlockNumber, honeygraph_chain::Operations, u64)> {
     run.blocks
         .iter()
         .map(|block| match block {
-            Fetched::Linked(fetched) => {
-                (fetched.block.number(), fetched.block.block().operations.clone(), fetched.timestamp_ms)
-            }
-            Fetched::Operations { number, operations, timestamp_ms } => (*number, operations.clone(), *timestamp_ms),
+            Fetched::Linked(fetched) => (
+                fetched.block.number(),
+                fetched.block.block().operations.clone(),
+                fetched.timestamp_ms,
+            ),
+            Fetched::Operations {
+                number,
+                operations,
+                timestamp_ms,
+            } => (*number, operations.clone(), *timestamp_ms),
         })
         .collect()
 }

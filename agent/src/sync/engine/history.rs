@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use honeygraph_chain::planner::Event;
-use honeygraph_chain::quorum::Agreement;
+use honeygraph_chain::quorum::{Agreement, VoterId, Voters};
 use honeygraph_chain::{BlockNumber, BlockRange};
 
 use super::front::{bytes_of, linked};
@@ -42,13 +42,21 @@ impl SyncEngine {
             return;
         }
         if let Some(range) = self.history.needs {
-            if self.history.learn_after.is_none_or(|after| Instant::now() >= after) {
+            if self
+                .history
+                .learn_after
+                .is_none_or(|after| Instant::now() >= after)
+            {
                 self.learn_checkpoints(range);
             }
             return;
         }
-        let Some(run) = self.next_of_the_past() else { return };
-        let (Some(range), Some(blocks)) = (run.range(), linked(&run)) else { return };
+        let Some(run) = self.next_of_the_past() else {
+            return;
+        };
+        let (Some(range), Some(blocks)) = (run.range(), linked(&run)) else {
+            return;
+        };
         self.history.storing = true;
         self.step(Event::RangeVerified { range });
         let replica = self.replica.clone();
@@ -77,8 +85,20 @@ impl SyncEngine {
         let mut run = self.buffer.take(start)?;
         // A period that came in pieces is proven as a whole.
         let period = schedule.period_of(run.range()?.start());
-        while let Some(before) = run.range()?.start().previous().filter(|before| period.contains(*before)) {
-            let Some(lower) = self.buffer.iter().filter_map(Run::range).find(|range| range.end() == before) else { break };
+        while let Some(before) = run
+            .range()?
+            .start()
+            .previous()
+            .filter(|before| period.contains(*before))
+        {
+            let Some(lower) = self
+                .buffer
+                .iter()
+                .filter_map(Run::range)
+                .find(|range| range.end() == before)
+            else {
+                break;
+            };
             let lower = self.buffer.take(lower.start())?;
             if lower.peer != run.peer {
                 // Two peers' blocks are judged apart, the later ones first.
@@ -105,7 +125,11 @@ impl SyncEngine {
             }
             HistoryOutcome::Rejected { at, fault } => {
                 tracing::warn!(peer = %run.peer, block = %at, %fault, "blocks of the past refused");
-                self.step(Event::RangeRejected { range, blamed: vec![run.peer], fault });
+                self.step(Event::RangeRejected {
+                    range,
+                    blamed: vec![run.peer],
+                    fault,
+                });
             }
         }
     }
@@ -116,9 +140,18 @@ impl SyncEngine {
         self.history.learning = true;
         let schedule = self.schedule();
         let first = schedule.last_before(around.start()).unwrap_or_default();
-        let span = schedule.delta_interval.saturating_mul(MAX_LISTED_CHECKPOINTS as u64 - 1);
+        let span = schedule
+            .delta_interval
+            .saturating_mul(MAX_LISTED_CHECKPOINTS as u64 - 1);
         let range = BlockRange::starting_at(first, span);
-        let voters = self.settings.voters.clone();
+        // Sources keep no list of their past: the peers among the voters decide.
+        let weights = self.registry.voters().map(|(_, _, voter)| {
+            (
+                voter.clone(),
+                u32::try_from(self.settings.voters.weight(voter)).unwrap_or(u32::MAX),
+            )
+        });
+        let voters = Voters::new(weights);
         let mut asked: Vec<_> = self
             .registry
             .voters()
@@ -128,7 +161,10 @@ impl SyncEngine {
         if asked.is_empty() {
             let mut others: Vec<_> = self.registry.iter().filter(|(_, peer)| peer.is_alive).collect();
             others.sort_by_key(|(_, peer)| std::cmp::Reverse(peer.source));
-            asked = others.into_iter().map(|(_, peer)| (None, peer.url.clone())).collect();
+            asked = others
+                .into_iter()
+                .map(|(_, peer)| (None, peer.url.clone()))
+                .collect();
         }
         asked.truncate(PEERS_ASKED);
         let (client, replica) = (self.client.clone(), self.replica.clone());
@@ -145,7 +181,10 @@ impl SyncEngine {
             let records = agreed_records(&voters, told);
             let learned = !records.is_empty();
             match replica.learn_checkpoints(records).await {
-                Ok(()) => Done::Learned { range: around, learned },
+                Ok(()) => Done::Learned {
+                    range: around,
+                    learned,
+                },
                 Err(gone) => Done::Gone(gone),
             }
         });
@@ -167,13 +206,16 @@ impl SyncEngine {
 
 /// The entries that count: those of the only peer that was asked, or what the voters agree on.
 fn agreed_records(
-    voters: &honeygraph_chain::quorum::Voters,
-    told: Vec<(Option<honeygraph_chain::quorum::VoterId>, Vec<CheckpointEntry>)>,
+    voters: &Voters,
+    told: Vec<(Option<VoterId>, Vec<CheckpointEntry>)>,
 ) -> Vec<CheckpointRecord> {
     let mut by_block: std::collections::BTreeMap<BlockNumber, Vec<_>> = std::collections::BTreeMap::new();
     for (voter, entries) in told {
         for entry in entries {
-            by_block.entry(entry.block_num).or_default().push((voter.clone(), entry));
+            by_block
+                .entry(entry.block_num)
+                .or_default()
+                .push((voter.clone(), entry));
         }
     }
     by_block

@@ -53,15 +53,26 @@ const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
 /// A task of the engine's that has ended.
 #[derive(Debug)]
 enum Done {
-    Fetched { order: FetchOrder, answer: Answer },
+    Fetched {
+        order: FetchOrder,
+        answer: Answer,
+    },
     Handed(Handed),
     HistoryStored(history::Stored),
-    Learned { range: honeygraph_chain::BlockRange, learned: bool },
+    Learned {
+        range: honeygraph_chain::BlockRange,
+        learned: bool,
+    },
     Said(Said),
     Heard(Heard),
     Voted(Voted),
-    Named { id: ContentId, learned: bool },
+    Named {
+        id: ContentId,
+        learned: bool,
+    },
     Booted(Result<(), String>),
+    LookedAtFront,
+    Nothing,
     Gone(ReplicaGone),
 }
 
@@ -92,6 +103,7 @@ pub struct SyncEngine {
     run: Option<GapRun>,
     named: Option<ContentId>,
     naming: bool,
+    looking_at_front: bool,
     asking_voters: BTreeSet<PeerId>,
     probing: BTreeSet<PeerId>,
     probed_once: BTreeSet<PeerId>,
@@ -102,6 +114,7 @@ pub struct SyncEngine {
     next_publish: Instant,
     gaps_detected: u64,
     fetched_bytes: u64,
+    wire_bytes: u64,
     needed_bytes: u64,
 }
 
@@ -115,7 +128,10 @@ impl SyncEngine {
         shutdown: CancellationToken,
     ) -> Result<(SyncHandle, JoinHandle<()>), StoreError> {
         let (commands, queue) = mpsc::channel(COMMANDS);
-        let (view, seen) = watch::channel(SyncView { mode: Some(SyncMode::Boot), ..SyncView::default() });
+        let (view, seen) = watch::channel(SyncView {
+            mode: Some(SyncMode::Boot),
+            ..SyncView::default()
+        });
         let engine = Self::new(settings, replica, store, client, view)?;
         let task = tokio::spawn(engine.run(queue, shutdown));
         Ok((SyncHandle::new(commands, seen), task))
@@ -129,12 +145,25 @@ impl SyncEngine {
         view: watch::Sender<SyncView>,
     ) -> Result<Self, StoreError> {
         let status = replica.status();
-        let schedule = status.borrow().position.as_ref().map_or(settings.schedule, |position| position.schedule);
+        let schedule = status
+            .borrow()
+            .position
+            .as_ref()
+            .map_or(settings.schedule, |position| position.schedule);
         let stored = store.view();
         let queue = stored.retry_queue()?;
-        let planner = Planner::restore(settings.planner.clone(), schedule, settings.seed, queue, unix_now());
-        let mut registry =
-            PeerRegistry::new(settings.own_id.clone(), settings.own_url.clone(), settings.peers_max);
+        let planner = Planner::restore(
+            settings.planner.clone(),
+            schedule,
+            settings.seed,
+            queue,
+            unix_now(),
+        );
+        let mut registry = PeerRegistry::new(
+            settings.own_id.clone(),
+            settings.own_url.clone(),
+            settings.peers_max,
+        );
         let mut scores = BTreeMap::new();
         for url in &settings.peers {
             // One that is named twice is still one.
@@ -145,7 +174,9 @@ impl SyncEngine {
             registry.set_voter(&PeerRegistry::key_of(url), voter.clone());
         }
         for (url, record) in stored.peers()? {
-            let Ok(url) = url.parse::<crate::peers::PeerUrl>() else { continue };
+            let Ok(url) = url.parse::<crate::peers::PeerUrl>() else {
+                continue;
+            };
             let claimed = record.peer_id.and_then(|id| PeerId::try_from(id).ok());
             let key = PeerRegistry::key_of(&url);
             let _ = registry.add(url, claimed, PeerSource::Discovered);
@@ -177,6 +208,7 @@ impl SyncEngine {
             run: None,
             named: None,
             naming: false,
+            looking_at_front: false,
             asking_voters: BTreeSet::new(),
             probing: BTreeSet::new(),
             probed_once: BTreeSet::new(),
@@ -187,6 +219,7 @@ impl SyncEngine {
             next_publish: now,
             gaps_detected: 0,
             fetched_bytes: 0,
+            wire_bytes: 0,
             needed_bytes: 0,
             settings,
         })
@@ -255,7 +288,8 @@ impl SyncEngine {
                 }
             }
             Done::Booted(result) => self.on_booted(result),
-            Done::Gone(_) => {}
+            Done::LookedAtFront => self.looking_at_front = false,
+            Done::Gone(_) | Done::Nothing => {}
         }
     }
 
@@ -285,7 +319,11 @@ impl SyncEngine {
         let status = self.status.borrow();
         let live = status.sources.iter().any(|source| source.connected);
         let busy = status.position.is_none() || !self.wanted.is_empty() || !live;
-        if busy { BUSY_PROBE_INTERVAL.min(self.settings.interval) } else { self.settings.interval }
+        if busy {
+            BUSY_PROBE_INTERVAL.min(self.settings.interval)
+        } else {
+            self.settings.interval
+        }
     }
 
     /// Tells the planner and does what it says.
@@ -313,7 +351,11 @@ impl SyncEngine {
             self.step(Event::PeerRemoved { peer: order.peer });
             return;
         };
-        let (client, url, network) = (self.client.clone(), peer.url.clone(), self.settings.network.clone());
+        let (client, url, network) = (
+            self.client.clone(),
+            peer.url.clone(),
+            self.settings.network.clone(),
+        );
         let schedule = self.schedule();
         let request = order.request;
         let task = self.tasks.spawn(async move {
@@ -328,24 +370,34 @@ impl SyncEngine {
             return;
         }
         self.fetched_bytes += answer.bytes;
+        self.wire_bytes += answer.wire_bytes;
         tracing::debug!(peer = %order.peer, range = %order.range, blocks = answer.blocks.len(), fault = ?answer.fault, "fetched");
         let event = answer.event(order);
         let blocks = std::mem::take(&mut answer.blocks);
-        self.answers.insert(order.request, Run { peer: order.peer.clone(), blocks });
+        self.answers.insert(
+            order.request,
+            Run {
+                peer: order.peer.clone(),
+                blocks,
+            },
+        );
         self.step(event);
         self.answers.remove(&order.request);
     }
 
     fn schedule(&self) -> honeygraph_chain::network::CheckpointSchedule {
         let status = self.status.borrow();
-        status.position.as_ref().map_or(self.settings.schedule, |position| position.schedule)
+        status
+            .position
+            .as_ref()
+            .map_or(self.settings.schedule, |position| position.schedule)
     }
 
     fn persist(&mut self) {
         let (replica, job) = (self.replica.clone(), self.persist_job());
         self.tasks.spawn(async move {
             match replica.write(job).await {
-                Ok(()) => Done::Learned { range: honeygraph_chain::BlockRange::single(BlockNumber::default()), learned: false },
+                Ok(()) => Done::Nothing,
                 Err(gone) => Done::Gone(gone),
             }
         });
@@ -371,7 +423,10 @@ impl SyncEngine {
             .registry
             .iter()
             .map(|(key, peer)| {
-                let score = self.scores.get(key).and_then(|score| serde_json::to_value(score).ok());
+                let score = self
+                    .scores
+                    .get(key)
+                    .and_then(|score| serde_json::to_value(score).ok());
                 let record = PeerRecord {
                     peer_id: peer.claimed.as_ref().map(ToString::to_string),
                     score: score.unwrap_or_default(),
@@ -401,6 +456,7 @@ impl SyncEngine {
             planner: self.planner.status(),
             gaps_detected: self.gaps_detected,
             fetched_bytes: self.fetched_bytes,
+            wire_bytes: self.wire_bytes,
             needed_bytes: self.needed_bytes,
         };
         self.view.send_replace(view);
@@ -423,7 +479,10 @@ impl SyncEngine {
 
 impl std::fmt::Debug for SyncEngine {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("SyncEngine").field("settings", &self.settings).finish_non_exhaustive()
+        formatter
+            .debug_struct("SyncEngine")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 

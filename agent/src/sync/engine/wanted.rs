@@ -20,12 +20,25 @@ impl SyncEngine {
         }
         let committed = position.state_height;
         let missing = self.missing(&status, position);
-        let new_gaps = missing.iter().filter(|gap| !self.wanted.iter().any(|known| overlap(known, *gap))).count();
-        self.gaps_detected += new_gaps as u64;
+        let highest = status.have.last().unwrap_or(committed);
+        let period = position.schedule.delta_interval;
+        // A few blocks above everything that is stored are the head moving on, not a gap.
+        let is_gap = |gap: &BlockRange| gap.start() < highest || gap.len() >= period;
+        let new_gaps = missing
+            .iter()
+            .filter(|gap| is_gap(gap) && self.wanted.present_in(*gap).next().is_none());
+        self.gaps_detected += new_gaps.count() as u64;
         if missing != self.wanted {
             self.wanted = missing.clone();
-            let fetching = if self.settings.enabled || self.run.is_some() { missing } else { IntervalSet::default() };
-            self.step(Event::WantedChanged { missing: fetching, near_from: committed.next() });
+            let fetching = if self.settings.enabled || self.run.is_some() {
+                missing
+            } else {
+                IntervalSet::default()
+            };
+            self.step(Event::WantedChanged {
+                missing: fetching,
+                near_from: committed.next(),
+            });
         }
         if committed != self.committed {
             self.committed = committed;
@@ -58,7 +71,10 @@ impl SyncEngine {
         let plausible = BlockNumber::highest_at(unix_now().as_secs());
         let heads = |least: PeerSource| {
             let peers = self.registry.iter().map(|(_, peer)| peer);
-            peers.filter(|peer| peer.is_alive && peer.source >= least).filter_map(|peer| peer.head()).max()
+            peers
+                .filter(|peer| peer.is_alive && peer.source >= least)
+                .filter_map(|peer| peer.head())
+                .max()
         };
         let head = status
             .network_head
@@ -73,8 +89,15 @@ impl SyncEngine {
         let status = self.status.borrow().clone();
         let Some(position) = &status.position else { return };
         let bases = |least: PeerSource| {
-            let peers = self.registry.iter().map(|(_, peer)| peer).filter(|peer| peer.is_alive && peer.source >= least);
-            peers.filter_map(|peer| peer.profile?.available).map(BlockRange::start).min()
+            let peers = self
+                .registry
+                .iter()
+                .map(|(_, peer)| peer)
+                .filter(|peer| peer.is_alive && peer.source >= least);
+            peers
+                .filter_map(|peer| peer.profile?.available)
+                .map(BlockRange::start)
+                .min()
         };
         let base = bases(PeerSource::Configured).or_else(|| bases(PeerSource::Discovered));
         let kept = match self.settings.history {
@@ -91,14 +114,10 @@ impl SyncEngine {
             let replica = self.replica.clone();
             self.tasks.spawn(async move {
                 match replica.set_history_start(start).await {
-                    Ok(()) => super::Done::Learned { range: BlockRange::single(start), learned: false },
+                    Ok(()) => super::Done::Nothing,
                     Err(gone) => super::Done::Gone(gone),
                 }
             });
         }
     }
-}
-
-fn overlap(left: BlockRange, right: BlockRange) -> bool {
-    left.intersection(right).is_some()
 }

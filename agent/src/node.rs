@@ -1,0 +1,342 @@
+//! One running node: puts the parts together, and takes them apart in the right order.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use honeygraph_chain::peer::PeerId;
+use honeygraph_chain::planner::PlannerSettings;
+use honeygraph_chain::quorum::{VoterId, Voters};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, Start, SyncConfig, Voter, VoterName};
+use crate::ingest::{Ingest, IngestSettings, SourceAuthenticator, SourceCommand, SourceId};
+use crate::peers::PeerUrl;
+use crate::peers::address_guard::AddressGuard;
+use crate::peers::client::{ClientTimeouts, PeerClient};
+use crate::peers::registry::PeerRegistry;
+use crate::replica::{Replica, ReplicaHandle, ReplicaSettings};
+use crate::store::{Recovery, Store, StoreSettings};
+use crate::sync::{SyncEngine, SyncSettings};
+
+/// Blocks of a losing fork are kept for a day.
+const ORPHAN_BLOCKS: u64 = 28_800;
+/// Blocks of one source that wait in memory for the gap before them to be filled.
+const PENDING_BLOCKS: usize = 8_192;
+
+/// Runs a node until it is told to stop (SIGINT, SIGTERM) or its store fails.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let shutdown = CancellationToken::new();
+    let signals = tokio::spawn(wait_for_signals(shutdown.clone()));
+    let result = run_until(config, shutdown).await;
+    signals.abort();
+    result
+}
+
+/// Runs a node until `shutdown` is cancelled or its store fails.
+pub async fn run_until(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let listeners = Listeners::bind(&config).await?;
+    let data_dir = config.node.data_dir.clone();
+    let store_settings = StoreSettings {
+        cache_bytes: config.store.cache_bytes,
+        ..StoreSettings::default()
+    };
+    let (store, writer, recovery) = Store::open(&data_dir, &store_settings)?;
+    if let Recovery::LostCommits { found, acknowledged } = recovery {
+        tracing::error!(
+            found,
+            acknowledged,
+            "the journal is damaged: commits are lost; they are fetched again"
+        );
+    }
+    let peer_id = peer_id(&config, &data_dir)?;
+    let replica = Replica::new(writer, replica_settings(&config))?;
+    let (outbox, to_sources) = mpsc::unbounded_channel();
+    let (replica, replica_ended) = ReplicaHandle::spawn(replica, outbox);
+
+    let sync_settings = sync_settings(&config, peer_id.clone(), &data_dir)?;
+    let configured = || {
+        let voters = sync_settings.peer_voters.iter().map(|(url, _)| url);
+        sync_settings
+            .peers
+            .iter()
+            .chain(&sync_settings.honeycomb_nodes)
+            .chain(&sync_settings.ipfs_gateways)
+            .chain(voters)
+    };
+    let guard = AddressGuard::new(configured());
+    let client = PeerClient::new(&peer_id, guard, ClientTimeouts::default())?;
+    let (sync, sync_task) = SyncEngine::spawn(
+        sync_settings,
+        replica.clone(),
+        store.clone(),
+        client,
+        shutdown.child_token(),
+    )?;
+
+    let ingest = ingest(&config, &peer_id, &store, &replica)?;
+    let ingest_task = tokio::spawn({
+        let (ingest, shutdown) = (ingest.clone(), shutdown.child_token());
+        async move { ingest.serve(listeners.ingest, shutdown).await }
+    });
+    let outbox_task = tokio::spawn(tell_sources(ingest, to_sources));
+    let api_task = crate::api::spawn(
+        crate::api::ApiListeners {
+            public: listeners.public,
+            admin: listeners.admin,
+            metrics: listeners.metrics,
+        },
+        crate::api::ApiParts {
+            config: Arc::new(config.clone()),
+            peer_id: peer_id.clone(),
+            store,
+            replica: replica.clone(),
+            sync,
+        },
+        shutdown.child_token(),
+    );
+    tracing::info!(peer_id = %peer_id, network = %config.network.name, "node started");
+
+    let mut replica_ended = replica_ended;
+    let failed = tokio::select! {
+        () = shutdown.cancelled() => None,
+        ended = &mut replica_ended => Some(ended),
+    };
+    shutdown.cancel();
+    tracing::info!("stopping: finishing the running commit and answers");
+    // Everybody who could hand something to the replica goes first; with the last handle it ends.
+    let stopped = tokio::time::timeout(config.shutdown_timeout, async {
+        let _ = api_task.await;
+        let _ = sync_task.await;
+        let _ = ingest_task.await;
+        outbox_task.abort();
+        drop(replica);
+        match failed {
+            Some(ended) => ended,
+            None => replica_ended.await,
+        }
+    })
+    .await;
+    match stopped {
+        Ok(Ok(result)) => result.context("the store failed"),
+        Ok(Err(_)) => anyhow::bail!("the replica's thread ended without saying why"),
+        Err(_) => anyhow::bail!(
+            "stopping took longer than {} s",
+            config.shutdown_timeout.as_secs()
+        ),
+    }
+}
+
+struct Listeners {
+    public: TcpListener,
+    ingest: TcpListener,
+    admin: TcpListener,
+    metrics: TcpListener,
+}
+
+impl Listeners {
+    async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let bind = |name: &'static str, address| async move {
+            let listener = TcpListener::bind(address)
+                .await
+                .with_context(|| format!("{name} cannot listen on {address}: is the port in use?"))?;
+            if let Ok(address) = listener.local_addr() {
+                tracing::info!(listener = name, %address, "listening");
+            }
+            anyhow::Ok(listener)
+        };
+        Ok(Self {
+            public: bind("PUBLIC_LISTEN", config.listeners.public).await?,
+            ingest: bind("INGEST_LISTEN", config.listeners.ingest).await?,
+            admin: bind("ADMIN_LISTEN", config.listeners.admin).await?,
+            metrics: bind("METRICS_LISTEN", config.listeners.metrics).await?,
+        })
+    }
+}
+
+/// The configured name, or the one that was made at the first start.
+fn peer_id(config: &Config, data_dir: &Path) -> anyhow::Result<PeerId> {
+    if let Some(id) = &config.node.peer_id {
+        return Ok(id.clone());
+    }
+    let path = data_dir.join("peer-id");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => text
+            .trim()
+            .parse()
+            .with_context(|| format!("{} holds no peer id", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let id: PeerId = format!("honeygraph-{}", uuid::Uuid::new_v4()).parse()?;
+            std::fs::write(&path, id.as_str()).with_context(|| path.display().to_string())?;
+            Ok(id)
+        }
+        Err(error) => Err(error).with_context(|| path.display().to_string()),
+    }
+}
+
+fn replica_settings(config: &Config) -> ReplicaSettings {
+    let trusted = match &config.network.start {
+        Start::TrustedCheckpoint(checkpoint) => Some((checkpoint.block, checkpoint.content_id)),
+        Start::Join | Start::NewChain { .. } => None,
+    };
+    ReplicaSettings {
+        network: config.network.name.to_string(),
+        schedule: config.network.schedule,
+        voters: voters(&config.network.voters),
+        max_reorg_depth: config.network.max_reorg_depth,
+        commit_blocks: config.store.commit_blocks,
+        orphan_blocks: ORPHAN_BLOCKS,
+        pending_blocks: PENDING_BLOCKS,
+        trusted_checkpoint: trusted,
+    }
+}
+
+fn voters(configured: &[Voter]) -> Voters {
+    Voters::new(
+        configured
+            .iter()
+            .map(|voter| (voter_id(&voter.name), voter.weight.get())),
+    )
+}
+
+fn voter_id(name: &VoterName) -> VoterId {
+    match name {
+        VoterName::Source(name) => VoterId(name.to_string()),
+        VoterName::Peer(url) => match url.as_str().parse::<PeerUrl>() {
+            Ok(url) => VoterId(PeerRegistry::key_of(&url).to_string()),
+            Err(_) => VoterId(url.to_string()),
+        },
+    }
+}
+
+fn sync_settings(config: &Config, own_id: PeerId, data_dir: &Path) -> anyhow::Result<SyncSettings> {
+    let peer_url = |url: &url::Url| {
+        url.as_str()
+            .parse::<PeerUrl>()
+            .with_context(|| format!("{url} is no URL of a peer"))
+    };
+    let peer_urls = |urls: &[url::Url]| urls.iter().map(peer_url).collect::<anyhow::Result<Vec<_>>>();
+    let peer_voters = config
+        .network
+        .voters
+        .iter()
+        .filter_map(|voter| match &voter.name {
+            VoterName::Peer(url) => Some((url, voter_id(&voter.name))),
+            VoterName::Source(_) => None,
+        });
+    let genesis = config
+        .network
+        .genesis_file
+        .clone()
+        .map(|path| (path, config.network.genesis_id));
+    Ok(SyncSettings {
+        enabled: config.sync.enabled,
+        network: config.network.name.to_string().parse()?,
+        schedule: config.network.schedule,
+        own_id,
+        own_url: config.node.advertise_url.as_ref().map(peer_url).transpose()?,
+        interval: config.sync.interval,
+        discovery_interval: config.sources.discovery_interval,
+        planner: planner_settings(&config.sync),
+        seed: rand::random(),
+        peers: peer_urls(&config.sources.peers)?,
+        peers_max: config.sources.peers_max,
+        voters: voters(&config.network.voters),
+        peer_voters: peer_voters
+            .map(|(url, voter)| Ok((peer_url(url)?, voter)))
+            .collect::<anyhow::Result<_>>()?,
+        honeycomb_nodes: peer_urls(&config.sources.honeycomb_nodes)?,
+        ipfs_gateways: peer_urls(&config.sources.ipfs_gateways)?,
+        document_bytes_max: config.sources.document_bytes_max,
+        documents_directory: documents_directory(data_dir),
+        genesis,
+        start: config.network.start.clone(),
+        history: config.node.history,
+    })
+}
+
+fn documents_directory(data_dir: &Path) -> PathBuf {
+    data_dir.join("documents")
+}
+
+fn planner_settings(config: &SyncConfig) -> PlannerSettings {
+    let default = PlannerSettings::default();
+    PlannerSettings {
+        range_blocks_first: config.range_blocks,
+        range_blocks_min: config.range_blocks_min,
+        range_blocks_max: config.range_blocks_max,
+        range_bytes: config.range_bytes,
+        peer_window_first: u32::try_from(config.in_flight_per_peer).unwrap_or(default.peer_window_first),
+        peer_window_max: u32::try_from(config.in_flight_per_peer_max).unwrap_or(default.peer_window_max),
+        in_flight_max: config.in_flight_max,
+        buffer_bytes_max: config.buffer_bytes,
+        buffer_blocks_max: config.buffer_blocks,
+        hedge_after_min: config.hedge_after,
+        hedge_percent: u64::from(config.hedge_percent),
+        quarantine_after_peers: config.quarantine_peers,
+        quarantine_for: config.quarantine,
+        back_off_first: config.backoff,
+        back_off_max: config.backoff_max,
+        ..default
+    }
+}
+
+fn ingest(
+    config: &Config,
+    peer_id: &PeerId,
+    store: &Store,
+    replica: &ReplicaHandle,
+) -> anyhow::Result<Ingest> {
+    let sources = config
+        .sources
+        .honeycombs
+        .iter()
+        .map(|source| Ok((source.name.to_string().parse::<SourceId>()?, source.token.clone())))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let authenticator = SourceAuthenticator::new(sources)?;
+    let settings = IngestSettings {
+        message_bytes: config.limits.ingest_message_bytes,
+        connections: config.limits.ingest_connections,
+        ..IngestSettings::new(peer_id.to_string(), config.network.name.to_string())
+    };
+    let store = store.clone();
+    let cursor_of = move |source: &SourceId| match store.view().source_cursor(source.as_str()) {
+        Ok(cursor) => cursor,
+        Err(error) => {
+            tracing::error!(%source, %error, "the source's cursor cannot be read");
+            None
+        }
+    };
+    Ok(Ingest::new(
+        settings,
+        authenticator,
+        cursor_of,
+        replica.source_events(),
+    ))
+}
+
+/// Carries what the replica has to say to the sources.
+async fn tell_sources(ingest: Ingest, mut outbox: mpsc::UnboundedReceiver<(SourceId, SourceCommand)>) {
+    while let Some((source, command)) = outbox.recv().await {
+        if let Err(error) = ingest.send(&source, command) {
+            tracing::debug!(%source, %error, "source was not told");
+        }
+    }
+}
+
+async fn wait_for_signals(shutdown: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        tracing::error!("signals cannot be taken");
+        return;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    shutdown.cancel();
+}

@@ -1,0 +1,293 @@
+//! Starting with nothing: from the newest checkpoint that can be had, else from the genesis document.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use honeygraph_chain::checkpoint::{Anchor, DeltaDocument};
+use honeygraph_chain::content_id::ContentHasher;
+use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
+
+use super::{Done, SyncEngine};
+use crate::config::Start;
+use crate::peers::PeerUrl;
+use crate::peers::client::{DocumentTarget, PeerClient};
+use crate::replica::{ReplicaHandle, StartDocuments};
+
+/// Longest wait for the configured peers to be heard before the first attempt.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// First and longest wait after an attempt that failed.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+const AGAIN_AFTER_MAX: Duration = Duration::from_secs(30);
+/// Peers whose newest checkpoint is looked at where nobody trusted reports one.
+const PEERS_ASKED: usize = 5;
+/// Checkpoints looked back for in a peer's list.
+const CHECKPOINTS_BACK: u64 = 20;
+
+/// Attempts to start.
+#[derive(Debug, Default)]
+pub(super) struct Boot {
+    under_way: bool,
+    attempts: u32,
+    again_at: Option<Instant>,
+}
+
+/// What a start can be made from.
+#[derive(Debug, Clone)]
+struct Plan {
+    trusted: Option<(BlockNumber, ContentId)>,
+    anchor: Option<Anchor>,
+    peers: Vec<PeerUrl>,
+    gateways: Vec<PeerUrl>,
+    genesis: Option<(PathBuf, Option<ContentId>)>,
+    only_genesis: bool,
+    /// Whether a checkpoint that only a peer vouches for will do.
+    may_trust_peers: bool,
+    directory: PathBuf,
+    document_bytes_max: u64,
+    interval: u64,
+}
+
+impl SyncEngine {
+    pub(super) fn boot_if_needed(&mut self) {
+        let status = self.status.borrow().clone();
+        if status.position.is_some() || self.boot.under_way {
+            return;
+        }
+        let now = Instant::now();
+        if self.boot.again_at.is_some_and(|again| now < again) {
+            return;
+        }
+        let only_genesis = matches!(self.settings.start, Start::NewChain { .. });
+        let heard_all = self
+            .registry
+            .iter()
+            .all(|(key, _)| self.probed_once.contains(key));
+        if !only_genesis && !heard_all && self.started.elapsed() < PATIENCE {
+            return;
+        }
+        // The voters' anchors are asked for with the first answers of the peers; give them a turn.
+        if self.boot.attempts == 0 && !self.asking_voters.is_empty() {
+            return;
+        }
+        let trusted = match &self.settings.start {
+            Start::TrustedCheckpoint(checkpoint) => Some((checkpoint.block, checkpoint.content_id)),
+            Start::Join | Start::NewChain { .. } => status.newest_reported,
+        };
+        let genesis = match &self.settings.start {
+            Start::NewChain { genesis_file } => {
+                let id = self.settings.genesis.as_ref().and_then(|(_, id)| *id);
+                Some((genesis_file.clone(), id))
+            }
+            _ => self.settings.genesis.clone(),
+        };
+        let has_voters = self.registry.voters().next().is_some();
+        let plan = Plan {
+            trusted,
+            anchor: status.newest_agreed,
+            peers: self
+                .registry
+                .iter()
+                .filter(|(_, peer)| peer.is_alive)
+                .map(|(_, peer)| peer.url.clone())
+                .collect(),
+            gateways: self.settings.ipfs_gateways.clone(),
+            genesis,
+            only_genesis,
+            may_trust_peers: !has_voters,
+            directory: self.settings.documents_directory.clone(),
+            document_bytes_max: self.settings.document_bytes_max,
+            interval: self.schedule().delta_interval,
+        };
+        self.boot.under_way = true;
+        let (client, replica) = (self.client.clone(), self.replica.clone());
+        self.tasks
+            .spawn(async move { Done::Booted(start(&client, &replica, plan).await) });
+    }
+
+    pub(super) fn on_booted(&mut self, result: Result<(), String>) {
+        self.boot.under_way = false;
+        self.boot.attempts = self.boot.attempts.saturating_add(1);
+        if let Err(reason) = result {
+            let wait = AGAIN_AFTER
+                .saturating_mul(1 << self.boot.attempts.min(5))
+                .min(AGAIN_AFTER_MAX);
+            tracing::warn!(reason, retry_seconds = wait.as_secs(), "cannot start yet");
+            self.boot.again_at = Some(Instant::now() + wait);
+        }
+    }
+}
+
+async fn start(client: &PeerClient, replica: &ReplicaHandle, plan: Plan) -> Result<(), String> {
+    if plan.only_genesis {
+        return start_from_genesis(replica, &plan).await;
+    }
+    let checkpoint = match plan.trusted {
+        Some(trusted) => Some(trusted),
+        None if plan.may_trust_peers => newest_of_peers(client, &plan).await,
+        None => None,
+    };
+    let Some((number, id)) = checkpoint else {
+        if plan.genesis.is_some() {
+            return start_from_genesis(replica, &plan).await;
+        }
+        return Err("nobody trusted reports a checkpoint yet, and there is no GENESIS_FILE".to_owned());
+    };
+    match fetch_documents(client, &plan, id).await {
+        Ok(documents) => replica
+            .start_from(documents)
+            .await
+            .map_err(|gone| gone.to_string())?
+            .map(|_| ())
+            .map_err(|error| error.to_string()),
+        Err(reason) if plan.genesis.is_some() && plan.peers.is_empty() => {
+            tracing::info!(
+                reason,
+                "no peer has the documents; starting from the genesis document"
+            );
+            start_from_genesis(replica, &plan).await
+        }
+        Err(reason) => Err(format!("checkpoint {id} of block {number}: {reason}")),
+    }
+}
+
+async fn start_from_genesis(replica: &ReplicaHandle, plan: &Plan) -> Result<(), String> {
+    let Some((path, wanted)) = &plan.genesis else {
+        return Err("there is no GENESIS_FILE".to_owned());
+    };
+    let found = content_id_of_file(path.clone())
+        .await
+        .map_err(|error| format!("{}: {error}", path.display()))?;
+    if wanted.is_some_and(|wanted| wanted != found) {
+        return Err(format!(
+            "{} has content id {found}, not GENESIS_ID",
+            path.display()
+        ));
+    }
+    let documents = StartDocuments {
+        state: path.clone(),
+        state_id: found,
+        prev_root: None,
+        deltas: Vec::new(),
+        anchor: None,
+    };
+    replica
+        .start_from(documents)
+        .await
+        .map_err(|gone| gone.to_string())?
+        .map(|_| ())
+        .map_err(|error| error.to_string())
+}
+
+/// The newest checkpoint that most of a few peers have: all that is left where nobody is a voter.
+async fn newest_of_peers(client: &PeerClient, plan: &Plan) -> Option<(BlockNumber, ContentId)> {
+    let mut told: std::collections::BTreeMap<(BlockNumber, ContentId), usize> =
+        std::collections::BTreeMap::new();
+    let mut answered = 0;
+    for url in plan.peers.iter().take(PEERS_ASKED) {
+        let Ok(Some(said)) = client.capabilities(url).await else {
+            continue;
+        };
+        let Some(head) = said.head else { continue };
+        let from = head.saturating_sub(plan.interval.saturating_mul(CHECKPOINTS_BACK));
+        let Ok(range) = BlockRange::new(from, head) else {
+            continue;
+        };
+        let Ok(entries) = client.checkpoints(url, range).await else {
+            continue;
+        };
+        answered += 1;
+        for entry in entries {
+            *told.entry((entry.block_num, entry.state_hash)).or_default() += 1;
+        }
+    }
+    told.into_iter()
+        .rev()
+        .find(|(_, peers)| peers * 2 > answered)
+        .map(|(checkpoint, _)| checkpoint)
+}
+
+/// Fetches a checkpoint's document and the ones that it builds on, each by its content id.
+async fn fetch_documents(client: &PeerClient, plan: &Plan, id: ContentId) -> Result<StartDocuments, String> {
+    tokio::fs::create_dir_all(&plan.directory)
+        .await
+        .map_err(|error| format!("{}: {error}", plan.directory.display()))?;
+    let newest = fetch_document(client, plan, id).await?;
+    let bytes = tokio::fs::read(&newest)
+        .await
+        .map_err(|error| format!("{}: {error}", newest.display()))?;
+    if !DeltaDocument::is_delta(&bytes) {
+        let documents = StartDocuments {
+            state: newest,
+            state_id: id,
+            prev_root: None,
+            deltas: Vec::new(),
+            anchor: plan.anchor,
+        };
+        return Ok(documents);
+    }
+    let document = DeltaDocument::parse(&bytes).map_err(|error| error.to_string())?;
+    let state = fetch_document(client, plan, document.root).await?;
+    let mut deltas = Vec::with_capacity(document.chain.len() + 1);
+    for delta in &document.chain {
+        let path = fetch_document(client, plan, delta.hash).await?;
+        let bytes = tokio::fs::read(&path)
+            .await
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        deltas.push((delta.hash, bytes));
+    }
+    deltas.push((id, bytes));
+    Ok(StartDocuments {
+        state,
+        state_id: document.root,
+        prev_root: document.prev_root,
+        deltas,
+        anchor: plan.anchor,
+    })
+}
+
+/// Fetches one document from whoever has it: it is verified by content alone.
+async fn fetch_document(client: &PeerClient, plan: &Plan, id: ContentId) -> Result<PathBuf, String> {
+    let target = DocumentTarget {
+        path: plan.directory.join(format!("{id}.json")),
+        max_bytes: plan.document_bytes_max,
+    };
+    if content_id_of_file(target.path.clone())
+        .await
+        .is_ok_and(|found| found == id)
+    {
+        return Ok(target.path);
+    }
+    let mut last = "no peer and no gateway is known".to_owned();
+    for url in &plan.peers {
+        match client.document(url, id, &target).await {
+            Ok(_) => return Ok(target.path),
+            Err(error) => last = format!("{url}: {error}"),
+        }
+    }
+    for url in &plan.gateways {
+        match client.ipfs_file(url, id, &target).await {
+            Ok(_) => return Ok(target.path),
+            Err(error) => last = format!("{url}: {error}"),
+        }
+    }
+    Err(format!("document {id} cannot be had: {last}"))
+}
+
+async fn content_id_of_file(path: PathBuf) -> std::io::Result<ContentId> {
+    let task = tokio::task::spawn_blocking(move || hash_file(&path));
+    task.await.map_err(std::io::Error::other)?
+}
+
+fn hash_file(path: &Path) -> std::io::Result<ContentId> {
+    use std::io::Read;
+    let mut file = std::fs::File::open(path)?;
+    let mut hasher = ContentHasher::new();
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        let count = file.read(&mut piece)?;
+        if count == 0 {
+            return Ok(hasher.finish());
+        }
+        hasher.update(piece.get(..count).unwrap_or_default());
+    }
+}

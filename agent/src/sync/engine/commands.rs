@@ -1,0 +1,146 @@
+//! What people and other parts of the node ask the engine to do.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use honeygraph_chain::BlockRange;
+use honeygraph_chain::interval::IntervalSet;
+use honeygraph_chain::peer::PeerId;
+use tokio::sync::oneshot;
+
+use super::SyncEngine;
+use crate::peers::registry::{NotAdded, PeerSource};
+use crate::sync::buffer::Run;
+use crate::sync::consensus;
+use crate::sync::handle::{RegisterError, SyncCommand};
+use crate::wire::shapes::{SyncGapsAnswer, SyncResults};
+
+/// A run without any block for this long is over.
+const RUN_STUCK_AFTER: Duration = Duration::from_secs(20);
+
+/// A run that somebody waits for.
+#[derive(Debug)]
+pub(super) struct GapRun {
+    missing: IntervalSet,
+    results: SyncResults,
+    last_progress: Instant,
+    reply: oneshot::Sender<SyncGapsAnswer>,
+}
+
+impl SyncEngine {
+    pub(super) fn on_command(&mut self, command: SyncCommand) {
+        match command {
+            SyncCommand::Register { id, url, reply } => {
+                let answer = match self.registry.add(url.clone(), id, PeerSource::Registered) {
+                    Ok(key) => {
+                        self.add_peers([(None, url)], PeerSource::Registered);
+                        tracing::info!(peer = %key, "peer registered");
+                        self.next_probe = Instant::now();
+                        Ok(())
+                    }
+                    Err(NotAdded::Known) => Ok(()),
+                    Err(NotAdded::Itself) => Err(RegisterError::Itself),
+                    Err(NotAdded::Full) => Err(RegisterError::Full(self.settings.peers_max)),
+                };
+                let _ = reply.send(answer);
+            }
+            SyncCommand::Discover { nodes, reply } => {
+                let named = nodes.into_iter().filter_map(|node| {
+                    let url = node.url.parse().ok()?;
+                    Some((PeerId::try_from(node.id).ok(), url))
+                });
+                let named: Vec<_> = named.collect();
+                self.add_peers(named, PeerSource::Discovered);
+                self.discover();
+                let _ = reply.send(self.registry.len());
+            }
+            SyncCommand::SyncGaps { only, reply } => self.begin_run(only, reply),
+            SyncCommand::Consensus { block, reply } => {
+                let voters = self.settings.voters.clone();
+                let peers = self
+                    .registry
+                    .voters()
+                    .map(|(_, peer, voter)| (voter.clone(), peer.url.clone()))
+                    .collect();
+                let (client, store) = (self.client.clone(), self.store.clone());
+                let status = self.status.borrow().clone();
+                // Dropped with the one who asked.
+                tokio::spawn(async move {
+                    let found = consensus::ask(&client, &store, &status, &voters, peers, block).await;
+                    let _ = reply.send(found);
+                });
+            }
+        }
+    }
+
+    fn begin_run(&mut self, only: Option<Vec<BlockRange>>, reply: oneshot::Sender<SyncGapsAnswer>) {
+        if self.run.is_some() {
+            let _ = reply.send(SyncGapsAnswer::in_progress());
+            return;
+        }
+        let missing: IntervalSet = match only {
+            None => self.wanted.clone(),
+            Some(ranges) => ranges
+                .into_iter()
+                .flat_map(|range| self.wanted.present_in(range).collect::<Vec<_>>())
+                .collect(),
+        };
+        if missing.is_empty() {
+            let _ = reply.send(SyncGapsAnswer::no_gaps());
+            return;
+        }
+        let results = SyncResults {
+            total_gaps: missing.run_count() as u64,
+            ..SyncResults::default()
+        };
+        self.run = Some(GapRun {
+            missing,
+            results,
+            last_progress: Instant::now(),
+            reply,
+        });
+        self.wanted = IntervalSet::default();
+        self.next_probe = Instant::now();
+        self.on_status();
+    }
+
+    /// Counts blocks that came from a peer for the run that is on.
+    pub(super) fn count_synced(&mut self, run: &Run) {
+        let name = self
+            .registry
+            .get(&run.peer)
+            .map_or_else(|| run.peer.clone(), |peer| peer.name(&run.peer));
+        if let (Some(gap_run), Some(range)) = (&mut self.run, run.range()) {
+            let counted: u64 = gap_run.missing.present_in(range).map(BlockRange::len).sum();
+            gap_run.missing.remove(range);
+            gap_run.results.synced_blocks += counted;
+            *gap_run.results.peers.entry(name.to_string()).or_default() += counted;
+            gap_run.last_progress = Instant::now();
+        }
+    }
+
+    /// Ends the run that is on, once everything is there or nothing comes any more.
+    pub(super) fn check_run(&mut self) {
+        let Some(run) = &mut self.run else { return };
+        let still: IntervalSet = run
+            .missing
+            .iter()
+            .flat_map(|range| self.wanted.present_in(range).collect::<Vec<_>>())
+            .collect();
+        let elsewhere = run.missing.block_count().saturating_sub(still.block_count());
+        if elsewhere > 0 {
+            // Sources brought these.
+            run.results.synced_blocks += elsewhere;
+            run.missing = still;
+        }
+        let stuck = run.last_progress.elapsed() > RUN_STUCK_AFTER || run.reply.is_closed();
+        if (run.missing.is_empty() || stuck)
+            && let Some(mut run) = self.run.take()
+        {
+            run.results.failed_blocks = run.missing.block_count();
+            let peers: BTreeMap<_, _> = std::mem::take(&mut run.results.peers);
+            run.results.peers = peers.into_iter().filter(|(_, blocks)| *blocks > 0).collect();
+            let _ = run.reply.send(SyncGapsAnswer::done(run.results));
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Which peers there are, and what they say of themselves.
+
+use honeygraph_chain::BlockNumber;
+use honeygraph_chain::peer::PeerId;
+use honeygraph_chain::planner::Event;
+
+use super::unix_now;
+use super::{Done, SyncEngine, unix_now_ms};
+use crate::peers::client::PeerList;
+use crate::peers::registry::PeerSource;
+use crate::peers::{FetchError, PeerUrl};
+use crate::sync::handle::PeerSummary;
+use crate::wire::shapes::Capabilities;
+
+/// Peers whose lists are asked for in one round.
+const LISTS_ASKED: usize = 8;
+/// Calls to peers that ask what they have, at once.
+const PROBES_MAX: usize = 64;
+
+/// What a peer said of itself, or that it said nothing.
+#[derive(Debug)]
+pub(super) struct Said {
+    peer: PeerId,
+    answer: Result<(Option<Box<Capabilities>>, Option<BlockNumber>), FetchError>,
+}
+
+/// A list of peers that somebody gave.
+#[derive(Debug)]
+pub(super) struct Heard {
+    from: PeerUrl,
+    list: Result<PeerList, FetchError>,
+}
+
+impl SyncEngine {
+    /// Asks every peer what it has.
+    pub(super) fn probe_peers(&mut self) {
+        let asked: Vec<_> = self
+            .registry
+            .iter()
+            .filter(|(key, _)| !self.probing.contains(*key))
+            .map(|(key, peer)| (key.clone(), peer.url.clone()))
+            .take(PROBES_MAX.saturating_sub(self.probing.len()))
+            .collect();
+        for (peer, url) in asked {
+            self.probe(peer, url);
+        }
+    }
+
+    fn probe(&mut self, peer: PeerId, url: PeerUrl) {
+        if !self.probing.insert(peer.clone()) {
+            return;
+        }
+        let client = self.client.clone();
+        self.tasks.spawn(async move {
+            let answer = match client.capabilities(&url).await {
+                Ok(Some(said)) => {
+                    let head = said.head;
+                    Ok((Some(Box::new(said)), head))
+                }
+                // An older peer: its head is all there is to ask.
+                Ok(None) => client.head(&url).await.map(|answer| (None, Some(answer.head))),
+                Err(error) => Err(error),
+            };
+            Done::Said(Said { peer, answer })
+        });
+    }
+
+    pub(super) fn on_said(&mut self, said: Said) {
+        let Said { peer, answer } = said;
+        self.probing.remove(&peer);
+        self.probed_once.insert(peer.clone());
+        match answer {
+            Ok((capabilities, head)) => {
+                let was_alive = self.registry.get(&peer).is_some_and(|known| known.is_alive);
+                let network = self.settings.network.clone();
+                if !self
+                    .registry
+                    .on_answer(&peer, &network, capabilities.as_deref(), head, unix_now_ms())
+                {
+                    self.step(Event::PeerRemoved { peer });
+                    return;
+                }
+                let Some(profile) = self.registry.get(&peer).and_then(|known| known.profile) else {
+                    return;
+                };
+                let score = self.scores.get(&peer).cloned().unwrap_or_default();
+                if !was_alive {
+                    tracing::info!(%peer, ?profile, "peer answers");
+                }
+                self.step(Event::PeerSeen { peer, profile, score });
+                self.on_status();
+            }
+            Err(error) => {
+                let was_alive = self.registry.get(&peer).is_some_and(|known| known.is_alive);
+                if was_alive {
+                    tracing::info!(%peer, %error, "peer does not answer");
+                }
+                if self.registry.on_silence(&peer) {
+                    self.step(Event::PeerRemoved { peer });
+                }
+            }
+        }
+    }
+
+    /// Looks for peers: at the honeycomb nodes, and in the lists of peers. Exchange is by pull.
+    pub(super) fn discover(&mut self) {
+        for url in self.settings.honeycomb_nodes.clone() {
+            let client = self.client.clone();
+            self.tasks.spawn(async move {
+                let list = client.honeygraph_peers(&url).await;
+                Done::Heard(Heard { from: url, list })
+            });
+        }
+        let alive = self.registry.iter().filter(|(_, peer)| peer.is_alive);
+        let urls: Vec<PeerUrl> = alive
+            .map(|(_, peer)| peer.url.clone())
+            .take(LISTS_ASKED)
+            .collect();
+        for url in urls {
+            let client = self.client.clone();
+            self.tasks.spawn(async move {
+                let list = client.peers(&url).await;
+                Done::Heard(Heard { from: url, list })
+            });
+        }
+    }
+
+    pub(super) fn on_heard(&mut self, heard: Heard) {
+        let list = match heard.list {
+            Ok(list) => list,
+            Err(error) => {
+                tracing::debug!(from = %heard.from, %error, "no list of peers");
+                return;
+            }
+        };
+        let refused = list.refused();
+        let mut added = 0;
+        for peer in list.peers {
+            if let Ok(key) = self
+                .registry
+                .add(peer.url.clone(), Some(peer.id), PeerSource::Discovered)
+            {
+                added += 1;
+                self.probe(key, peer.url);
+            }
+        }
+        if added > 0 || refused > 0 {
+            tracing::info!(from = %heard.from, added, refused, sent = list.sent, "list of peers");
+        }
+    }
+
+    /// Takes peers and looks at them at once.
+    pub(super) fn add_peers(
+        &mut self,
+        peers: impl IntoIterator<Item = (Option<PeerId>, PeerUrl)>,
+        source: PeerSource,
+    ) {
+        for (id, url) in peers {
+            if let Ok(key) = self.registry.add(url.clone(), id, source) {
+                self.probe(key, url);
+            }
+        }
+    }
+
+    pub(super) fn summaries(&self) -> Vec<PeerSummary> {
+        let now = unix_now();
+        let views: std::collections::BTreeMap<_, _> = self
+            .planner
+            .peers(now)
+            .map(|view| (view.id.clone(), view))
+            .collect();
+        self.registry
+            .iter()
+            .map(|(key, peer)| {
+                let view = views.get(key);
+                let stored = self.scores.get(key).cloned().unwrap_or_default();
+                let score = view.map_or(&stored, |view| view.score);
+                PeerSummary {
+                    id: peer.name(key),
+                    url: peer.url.clone(),
+                    configured: peer.source == PeerSource::Configured,
+                    is_alive: peer.is_alive,
+                    score: score.value(now),
+                    reliability: score.reliability(),
+                    standing: score.standing(now),
+                    circuit: view.map_or(honeygraph_chain::peer::CircuitState::Closed, |view| view.circuit),
+                    last_seen_ms: peer.last_seen_ms,
+                    available: peer.profile.and_then(|profile| profile.available),
+                    in_flight: view.map_or(0, |view| view.in_flight),
+                }
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,141 @@
+//! Asking the voters that are peers for their anchors, and learning what trusted documents name.
+
+use honeygraph_chain::checkpoint::{Anchor, DeltaDocument};
+use honeygraph_chain::peer::PeerId;
+use honeygraph_chain::quorum::VoterId;
+use honeygraph_chain::{BlockNumber, BlockRange};
+
+use super::{Done, SyncEngine};
+use crate::peers::client::{DocumentTarget, PeerClient};
+use crate::peers::{FetchError, PeerUrl};
+use crate::wire::shapes::MAX_LISTED_ANCHORS;
+
+/// Newest checkpoints that a voter is asked for beside the ones that come next.
+const NEWEST_CHECKPOINTS: u64 = 10;
+
+/// A voter's anchors were passed on, or it did not answer.
+#[derive(Debug)]
+pub(super) struct Voted {
+    voter: PeerId,
+    answered: bool,
+}
+
+impl SyncEngine {
+    /// Asks every voter that is a peer for its anchors above the last irreversible block: one small question
+    /// for up to 1,000 checkpoints.
+    pub(super) fn ask_voters(&mut self) {
+        let schedule = self.schedule();
+        let interval = schedule.delta_interval;
+        let status = self.status.borrow().clone();
+        let from = status.position.as_ref().map(|position| {
+            let settled = position
+                .irreversible_block()
+                .unwrap_or(position.history_start.saturating_sub(1));
+            settled.next()
+        });
+        let asked: Vec<_> = self
+            .registry
+            .voters()
+            .filter(|(key, peer, _)| peer.is_alive && !self.asking_voters.contains(*key))
+            .filter_map(|(key, peer, voter)| {
+                Some((key.clone(), peer.url.clone(), voter.clone(), peer.head()?))
+            })
+            .collect();
+        for (key, url, voter, head) in asked {
+            let newest = head.saturating_sub(interval.saturating_mul(NEWEST_CHECKPOINTS));
+            let span = interval.saturating_mul(MAX_LISTED_ANCHORS as u64 - 1);
+            let mut ranges = Vec::new();
+            if let Some(from) = from {
+                let to = from.saturating_add(span).min(head);
+                ranges.extend(BlockRange::new(from, to).ok());
+                ranges.extend(BlockRange::new(newest.max(to.next()), head).ok());
+            } else {
+                ranges.extend(BlockRange::new(newest, head).ok());
+            }
+            if ranges.is_empty() {
+                continue;
+            }
+            self.asking_voters.insert(key.clone());
+            let (client, replica) = (self.client.clone(), self.replica.clone());
+            self.tasks.spawn(async move {
+                let anchors = anchors_of(&client, &url, ranges).await;
+                let answered = anchors.is_ok();
+                match replica.vote(VoterId(voter.0), anchors.unwrap_or_default()).await {
+                    Ok(()) => Done::Voted(Voted { voter: key, answered }),
+                    Err(gone) => Done::Gone(gone),
+                }
+            });
+        }
+    }
+
+    pub(super) fn on_voted(&mut self, voted: &Voted) {
+        self.asking_voters.remove(&voted.voter);
+        if !voted.answered {
+            tracing::debug!(voter = %voted.voter, "voter did not answer");
+        }
+    }
+
+    /// Far behind a reported checkpoint, fetches its document: a delta names every checkpoint since the last
+    /// full state, and so proves the periods in between before anything of them is committed.
+    pub(super) fn learn_named_checkpoints(&mut self) {
+        let schedule = self.schedule();
+        let status = self.status.borrow().clone();
+        let (Some(position), Some((number, id))) = (&status.position, status.newest_reported) else {
+            return;
+        };
+        let far = number.distance_from(position.state_height) > schedule.delta_interval;
+        if self.naming || self.named == Some(id) || !far {
+            return;
+        }
+        let urls: Vec<PeerUrl> = self
+            .registry
+            .iter()
+            .filter(|(_, peer)| peer.is_alive)
+            .map(|(_, peer)| peer.url.clone())
+            .collect();
+        if urls.is_empty() {
+            return;
+        }
+        self.naming = true;
+        let (client, replica) = (self.client.clone(), self.replica.clone());
+        let target = self.document_target(id);
+        self.tasks.spawn(async move {
+            for url in urls {
+                if client.document(&url, id, &target).await.is_err() {
+                    continue;
+                }
+                let Ok(bytes) = tokio::fs::read(&target.path).await else {
+                    break;
+                };
+                // A full state names nothing: then there is nothing to learn, and nothing to try again.
+                if let Ok(document) = DeltaDocument::parse(&bytes) {
+                    if let Err(gone) = replica.learn_named(document).await {
+                        return Done::Gone(gone);
+                    }
+                }
+                return Done::Named { id, learned: true };
+            }
+            Done::Named { id, learned: false }
+        });
+    }
+
+    pub(super) fn document_target(&self, id: honeygraph_chain::ContentId) -> DocumentTarget {
+        DocumentTarget {
+            path: self.settings.documents_directory.join(format!("{id}.json")),
+            max_bytes: self.settings.document_bytes_max,
+        }
+    }
+}
+
+async fn anchors_of(
+    client: &PeerClient,
+    url: &PeerUrl,
+    ranges: Vec<BlockRange>,
+) -> Result<Vec<Anchor>, FetchError> {
+    let mut anchors = Vec::new();
+    for range in ranges {
+        anchors.extend(client.anchors(url, range).await?.into_iter().map(Anchor::from));
+    }
+    anchors.retain(|anchor| anchor.block_num > BlockNumber::default());
+    Ok(anchors)
+}
