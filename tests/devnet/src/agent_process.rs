@@ -54,7 +54,11 @@ impl AgentProcess {
             .arg("run")
             .args(settings)
             .env_clear()
-            .envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+            .envs(
+                INHERITED
+                    .iter()
+                    .filter_map(|name| Some((name, std::env::var_os(name)?))),
+            )
             .stdin(Stdio::piped())
             .stdout(output)
             .stderr(errors)
@@ -72,7 +76,10 @@ impl AgentProcess {
 
     /// Asks it to stop and waits until it has; a node that does not is killed.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
-        let pid = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let pid = self
+            .child
+            .id()
+            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         let asked = pid.is_some_and(|pid| kill_process(pid, Signal::TERM).is_ok());
         if asked && tokio::time::timeout(STOP_TIME, self.child.wait()).await.is_ok() {
             return Ok(());

@@ -62,7 +62,9 @@ impl Api {
             self.get::<HashAnswer>(public, format!("api/sync/hash/{block}")),
             self.get::<Anchors>(public, format!("api/sync/anchors?from={block}&to={block}")),
         );
-        let anchors = anchors.map(|answer| answer.anchors.into_vec()).unwrap_or_default();
+        let anchors = anchors
+            .map(|answer| answer.anchors.into_vec())
+            .unwrap_or_default();
         Testimony {
             hash: hash.filter(|hash| hash.block_num == block),
             anchor: anchors.into_iter().find(|anchor| anchor.block_num == block),

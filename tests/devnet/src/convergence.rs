@@ -38,6 +38,8 @@ pub(crate) enum Shortcoming {
     },
     /// No checkpoint that it recomputed covers the head.
     Unproven(Option<BlockNumber>),
+    /// The head is not irreversible yet.
+    NotFinal(Option<BlockNumber>),
     /// It has no anchor or hash for the head.
     NoAnchor,
     /// Its block hash is another one.
@@ -65,6 +67,7 @@ impl fmt::Display for Shortcoming {
                 )
             }
             Self::Unproven(to) => write!(formatter, "has proven its blocks to {} only", height(*to)),
+            Self::NotFinal(lib) => write!(formatter, "has last irreversible block {}", height(*lib)),
             Self::NoAnchor => formatter.write_str("has no anchor at the head yet"),
             Self::BlockHash(hash) => write!(formatter, "has another block: {hash}"),
             Self::StateHash(hash) => write!(formatter, "has another state: {hash}"),
@@ -74,10 +77,13 @@ impl fmt::Display for Shortcoming {
 }
 
 fn height(number: Option<BlockNumber>) -> String {
-    number.map_or_else(|| "none".to_owned(), |number| HumanCount(number.get()).to_string())
+    number.map_or_else(
+        || "none".to_owned(),
+        |number| HumanCount(number.get()).to_string(),
+    )
 }
 
-/// What keeps a node from having all of the chain from `first` to `target`, proven.
+/// What keeps a node from having all of the chain from `first` to `target`, proven and irreversible.
 pub(crate) fn shortcomings(
     node: &NodePicture,
     testimony: &Testimony,
@@ -108,6 +114,9 @@ pub(crate) fn shortcomings(
     }
     if standing.proven_to() < head {
         found.push(Shortcoming::Unproven(standing.proven_to()));
+    }
+    if standing.status.lib < head {
+        found.push(Shortcoming::NotFinal(standing.status.lib));
     }
     if !found.is_empty() {
         // What follows is only asked of a node that has everything.
@@ -158,6 +167,7 @@ mod tests {
             status: SyncStatus {
                 head,
                 state_height: head,
+                lib: head,
                 verification: Some(VerificationStatus {
                     policy: honeygraph_agent::wire::shapes::VerificationPolicy::Strict,
                     verified_height: head,
@@ -205,7 +215,10 @@ mod tests {
     #[test]
     fn a_node_that_is_not_there_lacks_all() {
         let none = Testimony::default();
-        assert_eq!(found(Condition::Offline("killed"), &none), [Shortcoming::Offline("killed")]);
+        assert_eq!(
+            found(Condition::Offline("killed"), &none),
+            [Shortcoming::Offline("killed")]
+        );
         assert_eq!(found(Condition::Silent, &none), [Shortcoming::Silent]);
         let here = Condition::Online(Box::new(standing()));
         assert_eq!(found(here, &none), [Shortcoming::NoAnchor]);
@@ -214,17 +227,30 @@ mod tests {
     #[test]
     fn each_difference_is_found() {
         let behind = Some(number(299));
-        assert_eq!(online(|node| node.status.head = behind), [Shortcoming::Head(behind)]);
+        assert_eq!(
+            online(|node| node.status.head = behind),
+            [Shortcoming::Head(behind)]
+        );
         assert_eq!(online(|node| node.status.head = Some(number(301))).len(), 1);
         assert_eq!(
             online(|node| node.status.state_height = behind),
             [Shortcoming::State(behind)]
         );
-        assert_eq!(online(|node| node.status.verification = None), [Shortcoming::Unproven(None)]);
+        assert_eq!(
+            online(|node| node.status.verification = None),
+            [Shortcoming::Unproven(None)]
+        );
+        assert_eq!(
+            online(|node| node.status.lib = behind),
+            [Shortcoming::NotFinal(behind)]
+        );
         let gap = BlockRange::starting_at(number(150), 5);
         assert_eq!(
             online(|node| node.missing.insert(gap)),
-            [Shortcoming::Missing { blocks: 5, first: gap }]
+            [Shortcoming::Missing {
+                blocks: 5,
+                first: gap
+            }]
         );
         let outside = BlockRange::single(number(100));
         assert_eq!(online(|node| node.missing.insert(outside)), []);
@@ -234,9 +260,15 @@ mod tests {
     fn each_other_hash_is_found() {
         let other = ContentId::of(b"other");
         let whole = || Condition::Online(Box::new(standing()));
-        let block = Anchor { block_hash: other, ..target() };
+        let block = Anchor {
+            block_hash: other,
+            ..target()
+        };
         assert_eq!(found(whole(), &testimony(block)).len(), 2);
-        let state = Anchor { state_hash: other, ..target() };
+        let state = Anchor {
+            state_hash: other,
+            ..target()
+        };
         assert_eq!(
             found(whole(), &testimony(state)),
             [Shortcoming::StateHash(other.to_string())]
@@ -245,7 +277,10 @@ mod tests {
             &honeygraph_chain::Path::from_slashed("a"),
             &honeygraph_chain::JsonValue::Null,
         ));
-        let digest = Anchor { state_digest: digest, ..target() };
+        let digest = Anchor {
+            state_digest: digest,
+            ..target()
+        };
         assert_eq!(found(whole(), &testimony(digest)).len(), 1);
     }
 

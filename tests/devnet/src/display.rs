@@ -36,6 +36,7 @@ struct Live {
     header: ProgressBar,
     nodes: Vec<ProgressBar>,
     phase: String,
+    last: Vec<String>,
 }
 
 impl Display {
@@ -91,9 +92,12 @@ impl Display {
         }
     }
 
-    /// The result, whatever is shown otherwise. The live lines go.
+    /// The result, whatever is shown otherwise. Live lines stand still above it.
     pub(crate) fn result(&mut self, text: &str) {
         self.close();
+        if let Screen::Live(live) = &mut self.screen {
+            live.last.drain(..).for_each(|line| print_line(&line));
+        }
         print_line(text);
     }
 
@@ -114,13 +118,15 @@ impl Display {
 impl Live {
     fn new(nodes: usize) -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stdout_with_hz(REDRAWS));
-        let style = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let style =
+            ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
         let line = || all.add(ProgressBar::new_spinner().with_style(style.clone()));
         Self {
             title: line(),
             header: line(),
             nodes: (0..nodes).map(|_| line()).collect(),
             phase: String::new(),
+            last: Vec::new(),
             all,
         }
     }
@@ -130,8 +136,10 @@ impl Live {
         let _ = self.all.println(text);
     }
 
-    fn show(&self, picture: &Picture, elapsed: Duration) {
-        let columns = Term::stdout().size_checked().map_or(DEFAULT_COLUMNS, |(_, columns)| columns);
+    fn show(&mut self, picture: &Picture, elapsed: Duration) {
+        let columns = Term::stdout()
+            .size_checked()
+            .map_or(DEFAULT_COLUMNS, |(_, columns)| columns);
         let bar = bar_width(columns);
         let fit = |line: &str| truncate_str(line, usize::from(columns.saturating_sub(1)), "…").into_owned();
         let title = format!(
@@ -141,10 +149,18 @@ impl Live {
             HumanCount(picture.chain.end().get()),
             elapsed.as_secs()
         );
+        self.last.clear();
+        self.last.push(fit(&style(header(bar)).dim().to_string()));
+        self.last.extend(
+            picture
+                .nodes
+                .iter()
+                .map(|node| fit(&node_line(node, picture.chain, bar))),
+        );
         self.title.set_message(fit(&title));
-        self.header.set_message(fit(&style(header(bar)).dim().to_string()));
-        for (line, node) in self.nodes.iter().zip(&picture.nodes) {
-            line.set_message(fit(&node_line(node, picture.chain, bar)));
+        let lines = [&self.header].into_iter().chain(&self.nodes);
+        for (line, text) in lines.zip(&self.last) {
+            line.set_message(text.clone());
         }
     }
 }

@@ -46,7 +46,13 @@ mod tests {
             honeygraph_peer_requests_total{peer=\"http://127.0.0.1:2/\",outcome=\"success\"} 4\n\
             honeygraph_peer_requests_total{peer=\"http://127.0.0.1:3/\",outcome=\"success\"} 0\n\
             honeygraph_store_bytes 1.5\n# EOF\n";
-        assert_eq!(Fetched::from_metrics(text), Fetched { blocks: 812, peers: 2 });
+        assert_eq!(
+            Fetched::from_metrics(text),
+            Fetched {
+                blocks: 812,
+                peers: 2
+            }
+        );
         assert_eq!(Fetched::from_metrics(""), Fetched::default());
     }
 }

@@ -101,7 +101,10 @@ impl Honeycombs {
 
     /// The addresses of their lists of honeygraph nodes.
     pub(crate) fn list_urls(&self) -> Vec<String> {
-        self.honeycombs.iter().map(|honeycomb| honeycomb.list.url()).collect()
+        self.honeycombs
+            .iter()
+            .map(|honeycomb| honeycomb.list.url())
+            .collect()
     }
 
     /// Changes their lists of honeygraph nodes.
@@ -114,7 +117,9 @@ impl Honeycombs {
     /// What a node is to know the honeycombs by: a line `name=token` for each.
     pub(crate) fn sources_file(&self) -> String {
         let lines = NAMES.iter().zip(self.honeycombs.iter());
-        lines.map(|(name, honeycomb)| format!("{name}={}\n", honeycomb.token)).collect()
+        lines
+            .map(|(name, honeycomb)| format!("{name}={}\n", honeycomb.token))
+            .collect()
     }
 
     /// Starts to push to a node.
@@ -134,13 +139,18 @@ impl Honeycombs {
 
     /// Why a node is not fed by all, if it is not.
     pub(crate) fn trouble(&self, node: &str) -> Option<String> {
-        NAMES.iter().zip(self.honeycombs.iter()).find_map(|(name, honeycomb)| {
-            let progress = honeycomb.node.progress(node)?;
-            (!progress.connected).then(|| {
-                let reason = progress.last_error.unwrap_or_else(|| "not connected yet".to_owned());
-                format!("{name} does not feed it: {reason}")
+        NAMES
+            .iter()
+            .zip(self.honeycombs.iter())
+            .find_map(|(name, honeycomb)| {
+                let progress = honeycomb.node.progress(node)?;
+                (!progress.connected).then(|| {
+                    let reason = progress
+                        .last_error
+                        .unwrap_or_else(|| "not connected yet".to_owned());
+                    format!("{name} does not feed it: {reason}")
+                })
             })
-        })
     }
 
     /// Makes blocks up to this one.
@@ -151,7 +161,9 @@ impl Honeycombs {
     /// An error when blocks are no longer made.
     pub(crate) async fn check(&mut self) -> anyhow::Result<()> {
         if self.producer.is_finished() {
-            (&mut self.producer).await?.context("the honeycombs make no more blocks")?;
+            (&mut self.producer)
+                .await?
+                .context("the honeycombs make no more blocks")?;
         }
         Ok(())
     }

@@ -8,8 +8,8 @@ use indicatif::HumanCount;
 use crate::gap_bar::{Cell, cells};
 use crate::observation::{Condition, NodePicture, Picture, Standing, mode_name};
 
-/// Columns of a node's line beside its bar.
-const OTHER_COLUMNS: u16 = 91;
+/// Columns of a node's line beside its bar, and one that stays free.
+const OTHER_COLUMNS: u16 = 93;
 
 /// How wide a bar is in a terminal of this many columns.
 pub(crate) fn bar_width(columns: u16) -> u16 {
@@ -75,9 +75,11 @@ fn in_short(node: &NodePicture) -> String {
         Condition::Silent => "starting".to_owned(),
         Condition::Online(standing) => {
             let mode = mode_name(standing.status.mode);
-            match standing.missing_blocks() {
-                0 => mode.to_owned(),
-                missing => format!("{mode} -{} {}/s", HumanCount(missing), HumanCount(node.rate)),
+            let missing = HumanCount(standing.missing_blocks());
+            match standing.status.mode {
+                _ if missing.0 == 0 => mode.to_owned(),
+                Some(SyncMode::Follow) => format!("{mode}, {missing} behind"),
+                _ => format!("{mode}, {missing} missing, {}/s", HumanCount(node.rate)),
             }
         }
     }
@@ -167,12 +169,19 @@ mod tests {
     fn columns_stand_under_their_names() {
         let line = line(&node(None));
         let header = header(10);
-        assert_eq!(console::measure_text_width(&line), console::measure_text_width(&header));
+        assert_eq!(
+            console::measure_text_width(&line),
+            console::measure_text_width(&header)
+        );
         let place = |text: &str, part: &str| {
-            text.find(part).map(|at| console::measure_text_width(&text[..at + part.len()]))
+            text.find(part)
+                .map(|at| console::measure_text_width(&text[..at + part.len()]))
         };
         assert_eq!(place(&line, "1,250"), place(&header, "blocks/s"));
-        assert!(u16::try_from(console::measure_text_width(&header)).unwrap() <= OTHER_COLUMNS + 10);
+        assert_eq!(
+            console::measure_text_width(&header),
+            usize::from(OTHER_COLUMNS) - 1 + 10
+        );
     }
 
     #[test]
@@ -188,7 +197,7 @@ mod tests {
         };
         assert_eq!(
             plain_line(7, &picture),
-            "    7 s  block 28,560,101 | node-4 fill | node-3 killed | node-4 fill -150 1,250/s"
+            "    7 s  block 28,560,101 | node-4 fill | node-3 killed | node-4 fill, 150 missing, 1,250/s"
         );
     }
 }

@@ -131,7 +131,10 @@ impl Place {
                 (temporary.path().to_owned(), Some(temporary))
             }
         };
-        let logs = arguments.log_directory.clone().unwrap_or_else(|| network.join("logs"));
+        let logs = arguments
+            .log_directory
+            .clone()
+            .unwrap_or_else(|| network.join("logs"));
         std::fs::create_dir_all(&logs).with_context(|| format!("{} cannot be made", logs.display()))?;
         Ok(Self {
             folders: Folders { network, logs },
@@ -151,7 +154,11 @@ fn create_empty(directory: &Path) -> anyhow::Result<()> {
     let name = || directory.display().to_string();
     std::fs::create_dir_all(directory).with_context(name)?;
     let mut entries = std::fs::read_dir(directory).with_context(name)?;
-    anyhow::ensure!(entries.next().is_none(), "{} is not empty; name a new folder", name());
+    anyhow::ensure!(
+        entries.next().is_none(),
+        "{} is not empty; name a new folder",
+        name()
+    );
     Ok(())
 }
 
@@ -169,7 +176,12 @@ fn description(network: &Network, folders: &Folders) -> String {
     }
     lines.push(format!("  logs {}", folders.logs.display()));
     let url = network.nodes.last().map(network::Node::url).unwrap_or_default();
-    for call in ["api/sync/status", "api/sync/gaps", "api/query/state/stats", "openapi.json"] {
+    for call in [
+        "api/sync/status",
+        "api/sync/gaps",
+        "api/query/state/stats",
+        "openapi.json",
+    ] {
         lines.push(format!("  curl {url}/{call}"));
     }
     if let Some(node) = network.nodes.last() {

@@ -97,7 +97,10 @@ impl Network {
             ("genesis-id", honeycombs.genesis_id().to_string().into()),
         ]);
 
-        let places: Vec<_> = (0..).zip(plan).map(|(place, plan)| (ports.node(place), *plan)).collect();
+        let places: Vec<_> = (0..)
+            .zip(plan)
+            .map(|(place, plan)| (ports.node(place), *plan))
+            .collect();
         let nodes: Vec<_> = (1..)
             .zip(&places)
             .map(|(number, (ports, plan))| {
@@ -105,7 +108,10 @@ impl Network {
                 let data = folders.network.join(&name);
                 let mut settings = common_settings(&name, ports, &data, &admin_token_file, &honeycombs);
                 let others = places.iter().filter(|(other, _)| other != ports);
-                settings.extend(flags([("peers", list(others.clone().map(|(ports, _)| url(ports))))]));
+                settings.extend(flags([(
+                    "peers",
+                    list(others.clone().map(|(ports, _)| url(ports))),
+                )]));
                 settings.extend(match plan.feed {
                     Feed::Honeycombs => flags([
                         ("honeycomb-sources-file", sources_file.clone().into_os_string()),
@@ -145,7 +151,9 @@ impl Network {
 
     /// Starts a node.
     pub(crate) fn start(&mut self, place: usize, beginning: Beginning) -> anyhow::Result<()> {
-        let Some(node) = self.nodes.get_mut(place) else { return Ok(()) };
+        let Some(node) = self.nodes.get_mut(place) else {
+            return Ok(());
+        };
         let mut settings = node.settings.clone();
         if beginning == Beginning::Genesis {
             settings.extend(self.genesis.iter().cloned());
@@ -160,7 +168,11 @@ impl Network {
 
     /// Lets the honeycombs push to the nodes that they feed.
     pub(crate) fn feed(&self) {
-        for node in self.nodes.iter().filter(|node| node.plan.feed == Feed::Honeycombs) {
+        for node in self
+            .nodes
+            .iter()
+            .filter(|node| node.plan.feed == Feed::Honeycombs)
+        {
             self.honeycombs.feed(&node.name, node.ports.ingest);
         }
     }

@@ -112,7 +112,10 @@ impl RateMeter {
     pub(crate) fn note(&mut self, at: Instant, count: u64) {
         self.counts.push_back((at, count));
         while self.counts.len() > 2
-            && self.counts.front().is_some_and(|(first, _)| at.duration_since(*first) > RATE_TIME)
+            && self
+                .counts
+                .front()
+                .is_some_and(|(first, _)| at.duration_since(*first) > RATE_TIME)
         {
             self.counts.pop_front();
         }

@@ -50,7 +50,11 @@ pub(crate) fn nodes(count: u16) -> Vec<PlannedNode> {
     };
     (0..count)
         .map(|place| PlannedNode {
-            feed: if place < fed { Feed::Honeycombs } else { Feed::Peers },
+            feed: if place < fed {
+                Feed::Honeycombs
+            } else {
+                Feed::Peers
+            },
             fate: place
                 .checked_sub(fed)
                 .and_then(|place| fates.get(usize::from(place)))
@@ -93,10 +97,16 @@ pub(crate) fn holes(held: BlockRange, seed: u64) -> Vec<BlockRange> {
     let longest = (held.len() / 12).max(1);
     (0..RUNS)
         .filter_map(|run| {
-            let length = if run == 0 { 1 } else { random.random_range(longest.div_ceil(2)..=longest) };
+            let length = if run == 0 {
+                1
+            } else {
+                random.random_range(longest.div_ceil(2)..=longest)
+            };
             // One block stays on either side, so that holes never touch.
             let room = share.checked_sub(length + 1)?;
-            let start = held.start().saturating_add(run * share + random.random_range(0..=room));
+            let start = held
+                .start()
+                .saturating_add(run * share + random.random_range(0..=room));
             Some(BlockRange::starting_at(start, length))
         })
         .collect()
@@ -118,7 +128,13 @@ mod tests {
         let fates: Vec<_> = nodes.iter().map(|node| node.fate).collect();
         assert_eq!(
             fates,
-            [Fate::Healthy, Fate::Healthy, Fate::Offline, Fate::Holes, Fate::Wiped]
+            [
+                Fate::Healthy,
+                Fate::Healthy,
+                Fate::Offline,
+                Fate::Holes,
+                Fate::Wiped
+            ]
         );
     }
 

@@ -41,8 +41,12 @@ impl Ports {
             bail!("--port-base {base}: {nodes} nodes need ports up to {last}; choose a lower one");
         }
         for address in ports.all() {
-            TcpListener::bind(address)
-                .with_context(|| format!("port {} cannot be used; choose another --port-base", address.port()))?;
+            TcpListener::bind(address).with_context(|| {
+                format!(
+                    "port {} cannot be used; choose another --port-base",
+                    address.port()
+                )
+            })?;
         }
         Ok(ports)
     }
@@ -92,7 +96,10 @@ mod tests {
 
     #[test]
     fn no_port_is_used_twice() {
-        let ports = Ports { base: 20_000, nodes: 16 };
+        let ports = Ports {
+            base: 20_000,
+            nodes: 16,
+        };
         let mut all: Vec<_> = ports.all().collect();
         let count = all.len();
         all.sort();
@@ -105,7 +112,10 @@ mod tests {
         let free = Ports::free(3).unwrap();
         let taken = TcpListener::bind(free.node(1).admin).unwrap();
         let error = Ports::at(free.base, 3).unwrap_err().to_string();
-        assert!(error.contains(&taken.local_addr().unwrap().port().to_string()), "{error}");
+        assert!(
+            error.contains(&taken.local_addr().unwrap().port().to_string()),
+            "{error}"
+        );
     }
 
     #[test]

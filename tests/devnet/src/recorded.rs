@@ -31,10 +31,15 @@ struct Checkpoint {
 /// The anchor of the last recorded block, which is a checkpoint.
 pub(crate) fn last_anchor() -> anyhow::Result<Anchor> {
     let vectors: Vectors = serde_json::from_slice(VECTORS).context("the vectors")?;
-    let checkpoint = vectors.checkpoints.last().context("the vectors have no checkpoint")?;
+    let checkpoint = vectors
+        .checkpoints
+        .last()
+        .context("the vectors have no checkpoint")?;
     let block = vectors.blocks.last().context("the vectors have no block")?;
     anyhow::ensure!(
-        block.block_num.is_none_or(|number| number == checkpoint.block_num),
+        block
+            .block_num
+            .is_none_or(|number| number == checkpoint.block_num),
         "the vectors do not end at a checkpoint"
     );
     Ok(Anchor {

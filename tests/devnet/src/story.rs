@@ -81,7 +81,9 @@ impl Story {
 
     /// Goes on with one block every 3 s, until an error.
     pub(crate) async fn keep(&mut self) -> anyhow::Result<()> {
-        self.network.honeycombs.grow_until(BlockNumber::MAX, KEPT_INTERVAL);
+        self.network
+            .honeycombs
+            .grow_until(BlockNumber::MAX, KEPT_INTERVAL);
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         loop {
             ticks.tick().await;
@@ -103,7 +105,8 @@ impl Story {
     async fn start(&mut self) -> anyhow::Result<()> {
         let count = self.network.nodes.len();
         let fed = self.names(|feed| feed == Feed::Honeycombs);
-        self.display.phase(&format!("1/6 Start {count} nodes and two honeycombs"));
+        self.display
+            .phase(&format!("1/6 Start {count} nodes and two honeycombs"));
         self.display.note(&format!(
             "all start from the published state of a real network; the honeycombs push to {fed}, the others have \
              only their peers"
@@ -121,8 +124,12 @@ impl Story {
 
     async fn replay(&mut self) -> anyhow::Result<()> {
         let target = self.recorded;
-        let blocks = target.block_num.next().distance_from(self.network.honeycombs.first_block());
-        self.display.phase(&format!("2/6 Replay {blocks} recorded blocks"));
+        let blocks = target
+            .block_num
+            .next()
+            .distance_from(self.network.honeycombs.first_block());
+        self.display
+            .phase(&format!("2/6 Replay {blocks} recorded blocks"));
         self.grow(target.block_num).await?;
         self.agree(target).await?;
         self.display.note(&format!(
@@ -142,16 +149,29 @@ impl Story {
         self.remember(place).await?;
         self.node(place)?.kill("killed").await?;
         self.events.insert(place, "killed".to_owned());
-        let missed = self.growth.offline_until.distance_from(self.network.honeycombs.head());
-        self.display.note(&format!("{name} is killed; the chain grows by {} blocks", HumanCount(missed)));
+        let missed = self
+            .growth
+            .offline_until
+            .distance_from(self.network.honeycombs.head());
+        self.display.note(&format!(
+            "{name} is killed; the chain grows by {} blocks",
+            HumanCount(missed)
+        ));
         self.grow(self.growth.offline_until).await
     }
 
     async fn damage(&mut self) -> anyhow::Result<()> {
-        let holed = self.network.with(Fate::Holes).context("no node is planned to be damaged")?;
-        let wiped = self.network.with(Fate::Wiped).context("no node is planned to be wiped")?;
+        let holed = self
+            .network
+            .with(Fate::Holes)
+            .context("no node is planned to be damaged")?;
+        let wiped = self
+            .network
+            .with(Fate::Wiped)
+            .context("no node is planned to be wiped")?;
         let (holed_name, wiped_name) = (self.name(holed), self.name(wiped));
-        self.display.phase(&format!("4/6 Damage {holed_name}, wipe {wiped_name}"));
+        self.display
+            .phase(&format!("4/6 Damage {holed_name}, wipe {wiped_name}"));
         if !self.held.contains_key(&holed) {
             self.remember(holed).await?;
         }
@@ -167,7 +187,11 @@ impl Story {
         }
         let event = format!("lost {} ranges, {} blocks", holes.len(), HumanCount(blocks));
         self.display.note(&format!("{holed_name} is stopped and {event}"));
-        let before = self.events.remove(&holed).map(|event| event + "; ").unwrap_or_default();
+        let before = self
+            .events
+            .remove(&holed)
+            .map(|event| event + "; ")
+            .unwrap_or_default();
         self.events.insert(holed, before + &event);
 
         let node = self.node(wiped)?;
@@ -175,7 +199,10 @@ impl Story {
         damage::wipe(&node.data)?;
         self.held.insert(wiped, 0);
         self.events.insert(wiped, "lost everything".to_owned());
-        let missed = self.growth.damaged_until.distance_from(self.network.honeycombs.head());
+        let missed = self
+            .growth
+            .damaged_until
+            .distance_from(self.network.honeycombs.head());
         self.display.note(&format!(
             "{wiped_name} is killed and loses everything; the chain grows by {} blocks",
             HumanCount(missed)
@@ -209,7 +236,10 @@ impl Story {
 
     async fn heal(&mut self) -> anyhow::Result<Anchor> {
         let end = self.growth.end;
-        self.display.phase(&format!("6/6 Prove the same head, state and history to {}", HumanCount(end.get())));
+        self.display.phase(&format!(
+            "6/6 Prove the same head, state and history to {}",
+            HumanCount(end.get())
+        ));
         let anchor = self.network.honeycombs.anchor(end);
         let anchor = anchor.with_context(|| format!("the chain has no checkpoint at its end {end}"))?;
         self.agree(anchor).await?;
@@ -225,7 +255,12 @@ impl Story {
             };
             let healing = match self.returns.get(&place) {
                 Some(returned) => {
-                    let metrics = self.network.api.metrics(node.ports.metrics).await.unwrap_or_default();
+                    let metrics = self
+                        .network
+                        .api
+                        .metrics(node.ports.metrics)
+                        .await
+                        .unwrap_or_default();
                     Some(Healing {
                         missing: returned.missing,
                         time: returned.healed.unwrap_or_else(|| returned.at.elapsed()),
@@ -236,20 +271,28 @@ impl Story {
             };
             journeys.push(Journey {
                 name: node.name.clone(),
-                story: self.events.get(&place).cloned().unwrap_or_else(|| usual.to_owned()),
+                story: self
+                    .events
+                    .get(&place)
+                    .cloned()
+                    .unwrap_or_else(|| usual.to_owned()),
                 healing,
             });
         }
         let time = self.display.elapsed();
         self.display.result(&summary::table(&journeys));
-        self.display.result(&summary::agreement(journeys.len(), target, time));
+        self.display
+            .result(&summary::agreement(journeys.len(), target, time));
         Ok(())
     }
 
     /// Lets the chain grow to a block, and waits until it has.
     async fn grow(&mut self, until: BlockNumber) -> anyhow::Result<()> {
-        self.network.honeycombs.grow_until(until, self.arguments.block_interval());
-        self.wait("the chain to grow", |picture| picture.chain.end() >= until).await?;
+        self.network
+            .honeycombs
+            .grow_until(until, self.arguments.block_interval());
+        self.wait("the chain to grow", |picture| picture.chain.end() >= until)
+            .await?;
         Ok(())
     }
 
@@ -262,7 +305,11 @@ impl Story {
                 return Ok(picture);
             }
             if patience.is_over(&picture) {
-                bail!("waited {} s for {what}{}", patience.time.as_secs(), self.complaints(&picture));
+                bail!(
+                    "waited {} s for {what}{}",
+                    patience.time.as_secs(),
+                    self.complaints(&picture)
+                );
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
@@ -296,16 +343,27 @@ impl Story {
     /// What nodes lack, of those that lack something.
     async fn lacking(&self, picture: &Picture, target: &Anchor) -> Vec<(String, Vec<Shortcoming>)> {
         let first = picture.chain.start();
-        let judged = picture.nodes.iter().zip(&self.network.nodes).map(async |(seen, node)| {
-            let unheard = shortcomings(seen, &Testimony::default(), first, target);
-            if unheard != [Shortcoming::NoAnchor] {
-                return (node.name.clone(), unheard);
-            }
-            let testimony = self.network.api.testimony(node.ports.public, target.block_num).await;
-            (node.name.clone(), shortcomings(seen, &testimony, first, target))
-        });
+        let judged = picture
+            .nodes
+            .iter()
+            .zip(&self.network.nodes)
+            .map(async |(seen, node)| {
+                let unheard = shortcomings(seen, &Testimony::default(), first, target);
+                if unheard != [Shortcoming::NoAnchor] {
+                    return (node.name.clone(), unheard);
+                }
+                let testimony = self
+                    .network
+                    .api
+                    .testimony(node.ports.public, target.block_num)
+                    .await;
+                (node.name.clone(), shortcomings(seen, &testimony, first, target))
+            });
         let judged = join_all(judged).await;
-        judged.into_iter().filter(|(_, shortcomings)| !shortcomings.is_empty()).collect()
+        judged
+            .into_iter()
+            .filter(|(_, shortcomings)| !shortcomings.is_empty())
+            .collect()
     }
 
     /// Looks at the nodes, shows them, and notes which have healed.
@@ -313,12 +371,20 @@ impl Story {
         let picture = self.network.look().await?;
         let mut healed = Vec::new();
         for (place, returned) in &mut self.returns {
-            let Some(node) = picture.nodes.get(*place) else { continue };
-            let is_whole = node.standing().is_some_and(|standing| standing.covers(returned.chain));
+            let Some(node) = picture.nodes.get(*place) else {
+                continue;
+            };
+            let is_whole = node
+                .standing()
+                .is_some_and(|standing| standing.covers(returned.chain));
             if returned.healed.is_none() && is_whole {
                 let time = returned.at.elapsed();
                 returned.healed = Some(time);
-                healed.push(format!("{} is whole again after {:.1} s", node.name, time.as_secs_f64()));
+                healed.push(format!(
+                    "{} is whole again after {:.1} s",
+                    node.name,
+                    time.as_secs_f64()
+                ));
             }
         }
         for text in healed {
@@ -333,7 +399,8 @@ impl Story {
         let picture = self.look().await?;
         let standing = picture.nodes.get(place).and_then(|node| node.standing());
         let missing = standing.map_or(picture.chain.len(), |standing| standing.missing_blocks());
-        self.held.insert(place, picture.chain.len().saturating_sub(missing));
+        self.held
+            .insert(place, picture.chain.len().saturating_sub(missing));
         Ok(())
     }
 
@@ -356,12 +423,19 @@ impl Story {
     }
 
     fn name(&self, place: usize) -> String {
-        self.network.nodes.get(place).map(|node| node.name.clone()).unwrap_or_default()
+        self.network
+            .nodes
+            .get(place)
+            .map(|node| node.name.clone())
+            .unwrap_or_default()
     }
 
     fn names(&self, of: impl Fn(Feed) -> bool) -> String {
         let nodes = self.network.nodes.iter().filter(|node| of(node.plan.feed));
-        nodes.map(|node| node.name.as_str()).collect::<Vec<_>>().join(" and ")
+        nodes
+            .map(|node| node.name.as_str())
+            .collect::<Vec<_>>()
+            .join(" and ")
     }
 }
 

@@ -34,8 +34,16 @@ pub(crate) struct Healing {
 /// The table of all nodes.
 pub(crate) fn table(journeys: &[Journey]) -> String {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(["node", "what happened", "missing", "healed in", "blocks/s", "fetched", "peers"]);
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table.set_header([
+        "node",
+        "what happened",
+        "missing",
+        "healed in",
+        "blocks/s",
+        "fetched",
+        "peers",
+    ]);
     for journey in journeys {
         let mut row = vec![journey.name.clone(), journey.story.clone()];
         match &journey.healing {
@@ -87,16 +95,24 @@ mod tests {
                 healing: Some(Healing {
                     missing: 1_500,
                     time: Duration::from_millis(2_500),
-                    fetched: Fetched { blocks: 2_400, peers: 3 },
+                    fetched: Fetched {
+                        blocks: 2_400,
+                        peers: 3,
+                    },
                 }),
             },
         ];
         let table = table(&journeys);
         let row = table.lines().find(|line| line.contains("node-4")).unwrap();
-        let words: Vec<_> = row.split_whitespace().collect();
+        let words: Vec<_> = row
+            .split_whitespace()
+            .filter(|word| !"│┆".contains(word))
+            .collect();
         assert_eq!(
             words,
-            ["node-4", "lost", "5", "ranges", "1,500", "2.5", "s", "600", "2,400", "3"]
+            [
+                "node-4", "lost", "5", "ranges", "1,500", "2.5", "s", "600", "2,400", "3"
+            ]
         );
     }
 }
