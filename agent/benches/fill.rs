@@ -47,6 +47,7 @@ fn main() {
             orphan_blocks: 28_800,
             pending_blocks: 100,
             trusted_checkpoint: None,
+            metrics: honeygraph_agent::metrics::Metrics::new(),
         },
     )
     .unwrap();

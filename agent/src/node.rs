@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use honeygraph_chain::peer::PeerId;
@@ -9,10 +10,13 @@ use honeygraph_chain::planner::PlannerSettings;
 use honeygraph_chain::quorum::{VoterId, Voters};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Start, SyncConfig, Voter, VoterName};
+use crate::api::{self, ApiSettings, Node, ServeLimits, serve};
+use crate::config::{Config, Start, SyncConfig, Verification, Voter, VoterName};
 use crate::ingest::{Ingest, IngestSettings, SourceAuthenticator, SourceCommand, SourceId};
+use crate::metrics::{Metrics, NodeCollector};
 use crate::peers::PeerUrl;
 use crate::peers::address_guard::AddressGuard;
 use crate::peers::client::{ClientTimeouts, PeerClient};
@@ -20,7 +24,14 @@ use crate::peers::registry::PeerRegistry;
 use crate::replica::{Replica, ReplicaHandle, ReplicaSettings};
 use crate::store::{Recovery, Store, StoreSettings};
 use crate::sync::{SyncEngine, SyncSettings};
+use crate::wire::shapes::VerificationPolicy;
 
+/// Time for the head of a request, and for an idle connection.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections for each request that may be answered at once: most of them are idle.
+const CONNECTIONS_A_REQUEST: usize = 8;
+/// Connections to the admin API, and to probes and metrics.
+const OWN_CONNECTIONS: usize = 64;
 /// Blocks of a losing fork are kept for a day.
 const ORPHAN_BLOCKS: u64 = 28_800;
 /// Blocks of one source that wait in memory for the gap before them to be filled.
@@ -52,7 +63,8 @@ pub async fn run_until(config: Config, shutdown: CancellationToken) -> anyhow::R
         );
     }
     let peer_id = peer_id(&config, &data_dir)?;
-    let replica = Replica::new(writer, replica_settings(&config))?;
+    let metrics = Metrics::new();
+    let replica = Replica::new(writer, replica_settings(&config, metrics.clone()))?;
     let (outbox, to_sources) = mpsc::unbounded_channel();
     let (replica, replica_ended) = ReplicaHandle::spawn(replica, outbox);
 
@@ -68,13 +80,7 @@ pub async fn run_until(config: Config, shutdown: CancellationToken) -> anyhow::R
     };
     let guard = AddressGuard::new(configured());
     let client = PeerClient::new(&peer_id, guard, ClientTimeouts::default())?;
-    let (sync, sync_task) = SyncEngine::spawn(
-        sync_settings,
-        replica.clone(),
-        store.clone(),
-        client,
-        shutdown.child_token(),
-    )?;
+    let (sync, sync_task) = SyncEngine::spawn(sync_settings, replica.clone(), store.clone(), client, metrics.clone(), shutdown.child_token())?;
 
     let ingest = ingest(&config, &peer_id, &store, &replica)?;
     let ingest_task = tokio::spawn({
@@ -82,21 +88,9 @@ pub async fn run_until(config: Config, shutdown: CancellationToken) -> anyhow::R
         async move { ingest.serve(listeners.ingest, shutdown).await }
     });
     let outbox_task = tokio::spawn(tell_sources(ingest, to_sources));
-    let api_task = crate::api::spawn(
-        crate::api::ApiListeners {
-            public: listeners.public,
-            admin: listeners.admin,
-            metrics: listeners.metrics,
-        },
-        crate::api::ApiParts {
-            config: Arc::new(config.clone()),
-            peer_id: peer_id.clone(),
-            store,
-            replica: replica.clone(),
-            sync,
-        },
-        shutdown.child_token(),
-    );
+    metrics.collect(NodeCollector::new(store.clone(), replica.status(), sync.view()));
+    let api = Node::new(api_settings(&config, peer_id.clone())?, store, replica.clone(), Arc::new(sync), metrics);
+    let api_tasks = serve_api(&config, api, (listeners.public, listeners.admin, listeners.metrics), &shutdown);
     tracing::info!(peer_id = %peer_id, network = %config.network.name, "node started");
 
     let mut replica_ended = replica_ended;
@@ -108,7 +102,7 @@ pub async fn run_until(config: Config, shutdown: CancellationToken) -> anyhow::R
     tracing::info!("stopping: finishing the running commit and answers");
     // Everybody who could hand something to the replica goes first; with the last handle it ends.
     let stopped = tokio::time::timeout(config.shutdown_timeout, async {
-        let _ = api_task.await;
+        api_tasks.join_all().await;
         let _ = sync_task.await;
         let _ = ingest_task.await;
         outbox_task.abort();
@@ -156,6 +150,41 @@ impl Listeners {
     }
 }
 
+fn serve_api(
+    config: &Config,
+    api: Arc<Node>,
+    (public, admin, metrics): (TcpListener, TcpListener, TcpListener),
+    shutdown: &CancellationToken,
+) -> JoinSet<()> {
+    let limits = |connections| ServeLimits {
+        connections,
+        head_timeout: HEAD_TIMEOUT,
+        shutdown_timeout: config.shutdown_timeout / 2,
+    };
+    let mut tasks = JoinSet::new();
+    let public_limits = limits(config.limits.concurrent_requests.saturating_mul(CONNECTIONS_A_REQUEST));
+    tasks.spawn(serve(public, api::public::router(Arc::clone(&api)), public_limits, shutdown.child_token()));
+    tasks.spawn(serve(admin, api::admin::router(Arc::clone(&api)), limits(OWN_CONNECTIONS), shutdown.child_token()));
+    tasks.spawn(serve(metrics, api::probes::router(api), limits(OWN_CONNECTIONS), shutdown.child_token()));
+    tasks
+}
+
+fn api_settings(config: &Config, peer_id: PeerId) -> anyhow::Result<ApiSettings> {
+    Ok(ApiSettings {
+        network: config.network.name.to_string().parse()?,
+        peer_id,
+        advertise_url: config.node.advertise_url.as_ref().map(|url| url.as_str().parse()).transpose()?,
+        verification: match config.network.verification {
+            Verification::Strict => VerificationPolicy::Strict,
+            Verification::Quorum => VerificationPolicy::Quorum,
+        },
+        api_keys: config.access.api_keys.clone(),
+        admin_token: config.access.admin_token.clone(),
+        limits: config.limits,
+        cache_bytes: config.store.cache_bytes / 2,
+    })
+}
+
 /// The configured name, or the one that was made at the first start.
 fn peer_id(config: &Config, data_dir: &Path) -> anyhow::Result<PeerId> {
     if let Some(id) = &config.node.peer_id {
@@ -176,7 +205,7 @@ fn peer_id(config: &Config, data_dir: &Path) -> anyhow::Result<PeerId> {
     }
 }
 
-fn replica_settings(config: &Config) -> ReplicaSettings {
+fn replica_settings(config: &Config, metrics: Metrics) -> ReplicaSettings {
     let trusted = match &config.network.start {
         Start::TrustedCheckpoint(checkpoint) => Some((checkpoint.block, checkpoint.content_id)),
         Start::Join | Start::NewChain { .. } => None,
@@ -190,6 +219,7 @@ fn replica_settings(config: &Config) -> ReplicaSettings {
         orphan_blocks: ORPHAN_BLOCKS,
         pending_blocks: PENDING_BLOCKS,
         trusted_checkpoint: trusted,
+        metrics,
     }
 }
 

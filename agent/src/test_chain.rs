@@ -87,6 +87,7 @@ pub(crate) fn settings() -> ReplicaSettings {
         orphan_blocks: 28_800,
         pending_blocks: 4_096,
         trusted_checkpoint: None,
+        metrics: crate::metrics::Metrics::new(),
     }
 }
 

@@ -232,7 +232,10 @@ mod tests {
             parse(r#"{"data":1,"index":0,"path":["a"],"type":"put"},{"index":1,"type":"write_marker"}"#)
                 .unwrap();
         assert_eq!(Block::from_canonical(&block.to_canonical()).unwrap(), block);
-        assert_eq!(Block::previous_hash_of_canonical(&block.to_canonical()), Some(block.previous_hash));
+        assert_eq!(
+            Block::previous_hash_of_canonical(&block.to_canonical()),
+            Some(block.previous_hash)
+        );
     }
 
     #[test]

@@ -133,13 +133,30 @@ pub fn write_number(number: f64, out: &mut Vec<u8>) {
     out.extend_from_slice(ryu_js::Buffer::new().format(number).as_bytes());
 }
 
+/// The bytes that a JSON string cannot hold as they are.
+const NEEDS_ESCAPE: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        table[byte] = true;
+        byte += 1;
+    }
+    table[b'"' as usize] = true;
+    table[b'\\' as usize] = true;
+    table
+};
+
 /// Appends a quoted string with JCS escapes.
 pub fn write_string(text: &str, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    out.push(b'"');
     let bytes = text.as_bytes();
+    out.reserve(bytes.len() + 2);
+    out.push(b'"');
     let mut clean_from = 0;
     for (at, &byte) in bytes.iter().enumerate() {
+        if !NEEDS_ESCAPE[usize::from(byte)] {
+            continue;
+        }
         let short = match byte {
             b'"' => b'"',
             b'\\' => b'\\',
@@ -148,8 +165,7 @@ pub fn write_string(text: &str, out: &mut Vec<u8>) {
             b'\n' => b'n',
             0x0C => b'f',
             b'\r' => b'r',
-            0x00..0x20 => b'u',
-            _ => continue,
+            _ => b'u',
         };
         out.extend_from_slice(&bytes[clean_from..at]);
         clean_from = at + 1;

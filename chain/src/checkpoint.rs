@@ -151,7 +151,10 @@ impl DeltaWriter {
 
     /// Where the log ends now, for [`DeltaWriter::rewind`].
     pub const fn mark(&self) -> DeltaMark {
-        DeltaMark { length: self.after_number.len(), empty: self.empty }
+        DeltaMark {
+            length: self.after_number.len(),
+            empty: self.empty,
+        }
     }
 
     /// Takes back everything pushed since a mark.

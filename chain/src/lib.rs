@@ -21,6 +21,7 @@ pub mod quorum;
 pub mod state;
 pub mod state_digest;
 pub mod state_document;
+pub mod subtrees;
 
 pub use block::{Block, BlockError};
 pub use block_number::{BlockNumber, BlockRange};

@@ -91,7 +91,11 @@ impl CheckpointSchedule {
                 _ => delta_offset + 1,
             },
         };
-        Self { delta_offset, state_offset, ..self }
+        Self {
+            delta_offset,
+            state_offset,
+            ..self
+        }
     }
 
     /// The blocks of the period that a block belongs to: from the block after a checkpoint up to the next
@@ -132,7 +136,10 @@ mod tests {
         assert_eq!(state.kind_at(number(28_559_401)), Some(CheckpointKind::Delta));
         let delta = schedule.corrected(number(28_559_401), CheckpointKind::Delta);
         assert_eq!(delta.kind_at(number(28_559_401)), Some(CheckpointKind::Delta));
-        assert_eq!(delta.kind_at(number(28_559_401 + 28_800)), Some(CheckpointKind::Delta));
+        assert_eq!(
+            delta.kind_at(number(28_559_401 + 28_800)),
+            Some(CheckpointKind::Delta)
+        );
     }
 
     #[test]

@@ -123,7 +123,7 @@ impl Operation {
             out.extend_from_slice(b"\"W\"");
             return;
         }
-        let mut inner = Vec::new();
+        let mut inner = Vec::with_capacity(256);
         self.write(None, &mut inner);
         // Canonical JSON is UTF-8 by construction.
         write_string(&String::from_utf8_lossy(&inner), out);

@@ -106,6 +106,40 @@ impl PathKey {
         self.0.starts_with(&other.0)
     }
 
+    /// The key's bytes up to each path above this one, the longest first, without the root's.
+    pub(crate) fn prefixes(&self) -> impl Iterator<Item = &[u8]> {
+        let ends = self
+            .0
+            .windows(2)
+            .enumerate()
+            .filter(|(_, pair)| **pair == TERMINATOR)
+            .map(|(at, _)| at + 2);
+        let ends: Vec<_> = ends.filter(|end| *end < self.0.len()).collect();
+        ends.into_iter().rev().filter_map(|end| self.0.get(..end))
+    }
+
+    /// Appends the canonical JSON of the path: an array of strings.
+    pub fn write_canonical(&self, out: &mut Vec<u8>) {
+        out.push(b'[');
+        let mut segment = Vec::new();
+        let mut bytes = self.0.iter().copied();
+        let mut first = true;
+        while let Some(byte) = bytes.next() {
+            if byte != 0 {
+                segment.push(utf16_unrank(byte));
+            } else if bytes.next() == Some(ESCAPED_ZERO[1]) {
+                segment.push(0);
+            } else {
+                if !std::mem::take(&mut first) {
+                    out.push(b',');
+                }
+                write_string(&String::from_utf8_lossy(&segment), out);
+                segment.clear();
+            }
+        }
+        out.push(b']');
+    }
+
     /// The path the key stands for.
     pub fn to_path(&self) -> Result<Path, PathKeyError> {
         let error = || PathKeyError(self.0.clone());
@@ -188,6 +222,10 @@ mod tests {
         #[test]
         fn a_key_gives_back_its_path(segments in prop::collection::vec(any::<String>(), 0..5)) {
             let path = Path(segments);
+            let (mut of_key, mut of_path) = (Vec::new(), Vec::new());
+            PathKey::from(&path).write_canonical(&mut of_key);
+            path.write_canonical(&mut of_path);
+            prop_assert_eq!(of_key, of_path);
             prop_assert_eq!(PathKey::from(&path).to_path().unwrap(), path);
         }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::canonical_json::JsonValue;
 use crate::operation::{Operation, Operations};
 use crate::path::{Path, PathKey};
-use crate::state_digest::StateDigest;
+use crate::state_digest::{LeafDigest, StateDigest};
 
 /// The value of a leaf: a JSON scalar.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -90,16 +90,16 @@ pub struct MemoryState {
 impl MemoryState {
     /// Sets or, with `None`, removes a leaf.
     pub fn set(&mut self, key: PathKey, leaf: Option<Leaf>) {
-        let path = key.to_path().unwrap_or_default();
+        let digest = LeafDigest::at(&key);
         let before = match leaf {
             Some(leaf) => {
-                self.digest = self.digest.plus(StateDigest::of_leaf(&path, leaf.value()));
+                self.digest = self.digest.plus(digest.of(leaf.value()));
                 self.leaves.insert(key, leaf)
             }
             None => self.leaves.remove(&key),
         };
         if let Some(before) = before {
-            self.digest = self.digest.minus(StateDigest::of_leaf(&path, before.value()));
+            self.digest = self.digest.minus(digest.of(before.value()));
         }
     }
 
@@ -224,8 +224,16 @@ pub enum StateError<E> {
 #[derive(Debug)]
 pub struct StateOverlay<L> {
     below: L,
-    changed: BTreeMap<PathKey, Option<Leaf>>,
+    changed: BTreeMap<PathKey, Changed>,
     digest: StateDigest,
+}
+
+/// A leaf that the overlay has touched.
+#[derive(Debug, Clone)]
+struct Changed {
+    now: Option<Leaf>,
+    /// Whether one stands in the state below.
+    stood: bool,
 }
 
 /// Values before the change, oldest first.
@@ -248,7 +256,17 @@ impl<L: Leaves> StateOverlay<L> {
 
     /// Every leaf that differs from the state below, in key order; `None` is a removed one.
     pub fn changed(&self) -> impl Iterator<Item = (&PathKey, Option<&Leaf>)> {
-        self.changed.iter().map(|(key, leaf)| (key, leaf.as_ref()))
+        self.changed
+            .iter()
+            .map(|(key, changed)| (key, changed.now.as_ref()))
+    }
+
+    /// Every leaf that the state below has and this one has not, and the other way round, in key order; true
+    /// for those that appeared.
+    pub fn appeared_and_gone(&self) -> impl Iterator<Item = (&PathKey, bool)> {
+        let differs = |changed: &&Changed| changed.stood != changed.now.is_some();
+        let entries = self.changed.iter().filter(move |(_, changed)| differs(changed));
+        entries.map(|(key, changed)| (key, changed.now.is_some()))
     }
 
     /// Number of leaves that differ: what the overlay holds in memory.
@@ -263,7 +281,9 @@ impl<L: Leaves> StateOverlay<L> {
         for batch in operations.batches() {
             if let Err(error) = self.apply_batch(batch, &mut journal) {
                 for (key, before) in journal.into_iter().rev() {
-                    self.changed.insert(key, before);
+                    if let Some(changed) = self.changed.get_mut(&key) {
+                        changed.now = before;
+                    }
                 }
                 self.digest = digest_before;
                 return Err(error);
@@ -273,7 +293,10 @@ impl<L: Leaves> StateOverlay<L> {
     }
 
     /// Takes back the block that stands last: `before` are the leaves it changed, as they were.
-    pub fn undo(&mut self, before: impl IntoIterator<Item = (PathKey, Option<Leaf>)>) -> Result<(), L::Error> {
+    pub fn undo(
+        &mut self,
+        before: impl IntoIterator<Item = (PathKey, Option<Leaf>)>,
+    ) -> Result<(), L::Error> {
         for (key, leaf) in before {
             let after = self.leaf(&key)?;
             self.replace(&key, after.as_ref(), leaf);
@@ -356,15 +379,21 @@ impl<L: Leaves> StateOverlay<L> {
 
     fn replace(&mut self, key: &PathKey, before: Option<&Leaf>, after: Option<Leaf>) {
         if before != after.as_ref() {
-            let path = key.to_path().unwrap_or_default();
+            let digest = LeafDigest::at(key);
             if let Some(before) = before {
-                self.digest = self.digest.minus(StateDigest::of_leaf(&path, before.value()));
+                self.digest = self.digest.minus(digest.of(before.value()));
             }
             if let Some(after) = &after {
-                self.digest = self.digest.plus(StateDigest::of_leaf(&path, after.value()));
+                self.digest = self.digest.plus(digest.of(after.value()));
             }
         }
-        self.changed.insert(key.clone(), after);
+        match self.changed.get_mut(key) {
+            Some(changed) => changed.now = after,
+            None => {
+                let stood = before.is_some();
+                self.changed.insert(key.clone(), Changed { now: after, stood });
+            }
+        }
     }
 
     fn effect(&self, journal: Journal) -> BlockEffect {
@@ -373,7 +402,7 @@ impl<L: Leaves> StateOverlay<L> {
             first.entry(key).or_insert(before);
         }
         let changes = first.into_iter().filter_map(|(key, before)| {
-            let after = self.changed.get(&key).cloned().flatten();
+            let after = self.changed.get(&key).and_then(|changed| changed.now.clone());
             (before != after).then_some(LeafChange { key, before, after })
         });
         BlockEffect {
@@ -387,19 +416,19 @@ impl<L: Leaves> Leaves for StateOverlay<L> {
 
     fn leaf(&self, key: &PathKey) -> Result<Option<Leaf>, L::Error> {
         match self.changed.get(key) {
-            Some(leaf) => Ok(leaf.clone()),
+            Some(changed) => Ok(changed.now.clone()),
             None => self.below.leaf(key),
         }
     }
 
     fn leaves_at_or_below(&self, key: &PathKey) -> Result<Vec<(PathKey, Leaf)>, L::Error> {
         let mut leaves: BTreeMap<_, _> = self.below.leaves_at_or_below(key)?.into_iter().collect();
-        for (at, leaf) in self
+        for (at, changed) in self
             .changed
             .range(key..)
             .take_while(|(at, _)| at.is_at_or_below(key))
         {
-            match leaf {
+            match &changed.now {
                 Some(leaf) => leaves.insert(at.clone(), leaf.clone()),
                 None => leaves.remove(at),
             };
@@ -414,7 +443,7 @@ impl<L: Leaves> Leaves for StateOverlay<L> {
                 .range(below)
                 .take_while(|(at, _)| at.is_at_or_below(key))
         };
-        if changed().any(|(_, leaf)| leaf.is_some()) {
+        if changed().any(|(_, changed)| changed.now.is_some()) {
             return Ok(true);
         }
         if changed().next().is_none() {
@@ -609,7 +638,7 @@ mod tests {
                 prop_assert!(keys.windows(2).all(|pair| !pair[1].is_at_or_below(pair[0])));
                 let mut sum = StateDigest::EMPTY;
                 for (key, leaf) in state.iter() {
-                    sum = sum.plus(StateDigest::of_leaf(&key.to_path().unwrap(), leaf.value()));
+                    sum = sum.plus(StateDigest::of_leaf(key, leaf.value()));
                 }
                 prop_assert_eq!(sum, state.digest());
             }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::canonical_json::JsonValue;
-use crate::path::Path;
+use crate::path::PathKey;
 
 /// Sum over all leaves of sha256(canonical JSON of `[path, value]`) modulo 2^256.
 ///
@@ -23,13 +23,8 @@ impl StateDigest {
     pub const EMPTY: Self = Self(U256::ZERO);
 
     /// The digest of one leaf.
-    pub fn of_leaf(path: &Path, value: &JsonValue) -> Self {
-        let mut text = vec![b'['];
-        path.write_canonical(&mut text);
-        text.push(b',');
-        value.write_canonical(&mut text);
-        text.push(b']');
-        Self(U256::from_be_slice(&Sha256::digest(&text)))
+    pub fn of_leaf(key: &PathKey, value: &JsonValue) -> Self {
+        LeafDigest::at(key).of(value)
     }
 
     /// With a leaf added.
@@ -52,6 +47,33 @@ impl StateDigest {
     /// The digest with these big-endian bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(U256::from_be_bytes(bytes))
+    }
+}
+
+/// Computes the digests of the values that stand at one path.
+#[derive(Debug)]
+pub struct LeafDigest {
+    /// Canonical JSON of `[path,`.
+    prefix: Vec<u8>,
+}
+
+impl LeafDigest {
+    /// For the leaf at a path.
+    pub fn at(key: &PathKey) -> Self {
+        let mut prefix = Vec::with_capacity(key.as_bytes().len() * 2 + 64);
+        prefix.push(b'[');
+        key.write_canonical(&mut prefix);
+        prefix.push(b',');
+        Self { prefix }
+    }
+
+    /// The digest with this value there.
+    pub fn of(&self, value: &JsonValue) -> StateDigest {
+        let mut text = Vec::with_capacity(self.prefix.len() + 64);
+        text.extend_from_slice(&self.prefix);
+        value.write_canonical(&mut text);
+        text.push(b']');
+        StateDigest(U256::from_be_slice(&Sha256::digest(&text)))
     }
 }
 

@@ -1,33 +1,24 @@
-//! To come.
-use std::sync::Arc;
+//! The HTTP listeners besides ingest: public API (3030), admin (3031), probes and metrics (9100).
+//!
+//! Each is a pure function from the [`Node`] to a router ([`public::router`], [`admin::router`],
+//! [`probes::router`]), so that tests call it without sockets; [`serve`](serve::serve) puts one on a listener.
+//! `public` names all calls of `docs/protocol.md`, section 6; each subject has a file of its own below it.
 
-use honeygraph_chain::peer::PeerId;
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+pub mod admin;
+mod authorize;
+pub mod control;
+mod error;
+mod extract;
+mod limits;
+pub mod node;
+pub mod probes;
+pub mod public;
+pub mod serve;
+pub(crate) mod standing;
+#[cfg(test)]
+mod tests;
 
-/// To come.
-pub struct ApiListeners {
-    /// x
-    pub public: TcpListener,
-    /// x
-    pub admin: TcpListener,
-    /// x
-    pub metrics: TcpListener,
-}
-/// To come.
-pub struct ApiParts {
-    /// x
-    pub config: Arc<crate::config::Config>,
-    /// x
-    pub peer_id: PeerId,
-    /// x
-    pub store: crate::store::Store,
-    /// x
-    pub replica: crate::replica::ReplicaHandle,
-    /// x
-    pub sync: crate::sync::SyncHandle,
-}
-/// To come.
-pub fn spawn(_: ApiListeners, _: ApiParts, shutdown: CancellationToken) -> tokio::task::JoinHandle<()> {
-    tokio::spawn(async move { shutdown.cancelled().await })
-}
+pub use control::SyncControl;
+pub use node::{ApiSettings, Node};
+pub use public::openapi;
+pub use serve::{ServeLimits, serve};

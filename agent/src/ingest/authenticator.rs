@@ -115,7 +115,8 @@ impl SourceAuthenticator {
     }
 }
 
-fn is_direct_loopback(headers: &HeaderMap, remote: SocketAddr) -> bool {
+/// Whether a request comes from this machine itself, with no proxy and no browser in between.
+pub(crate) fn is_direct_loopback(headers: &HeaderMap, remote: SocketAddr) -> bool {
     let address: IpAddr = remote.ip().to_canonical();
     address.is_loopback() && INDIRECT.iter().all(|name| !headers.contains_key(name))
 }

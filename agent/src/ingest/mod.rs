@@ -15,6 +15,7 @@ pub mod source;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use authenticator::is_direct_loopback;
 pub use authenticator::{AuthenticationError, SourceAuthenticator, SourceAuthenticatorError};
 pub use message::{LastIndex, OperationIndex};
 pub use server::Ingest;

@@ -486,21 +486,7 @@ impl Replica {
             transaction.remove_checkpoint(&record?);
         }
         transaction.remove_blocks(range);
-        for block in &stage.blocks {
-            transaction.put_block(block.number, &block.stored);
-            transaction.put_undo(block.number, &block.effect.changes)?;
-            if let Some(checkpoint) = &block.checkpoint {
-                transaction.put_checkpoint(checkpoint)?;
-                if let Some(document) = &block.document {
-                    transaction.put_document(checkpoint.state_hash, document);
-                }
-            }
-        }
-        for (key, leaf) in stage.overlay.changed() {
-            transaction.set_leaf(key, leaf);
-        }
-        let after = stage.position_after(&position);
-        transaction.set_position(after.clone());
+        let after = stage.write(&mut transaction, &position)?;
         transaction.commit()?;
         self.run_from(&after)?;
         for view in self.sources.values_mut() {

@@ -17,11 +17,13 @@ mod tip;
 pub use extend::{ExtendOutcome, FetchedBlock};
 pub use history::HistoryOutcome;
 pub use start::{StartDocuments, StartError};
+pub(crate) use reorganize::checkpoint_chain_at;
 pub use status::{ReplicaStatus, SourceStatus};
 pub use thread::{HoldAnswer, HoldError, ReplicaGone, ReplicaHandle};
 pub use tip::Provenance;
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use honeygraph_chain::checkpoint::Anchor;
 use honeygraph_chain::fork::{BlockReference, ForkLimits, ForkTree};
@@ -30,6 +32,7 @@ use honeygraph_chain::quorum::{VoterId, Voters};
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 
 use crate::ingest::{SourceCommand, SourceCursor, SourceId};
+use crate::metrics::Metrics;
 use crate::store::{Position, Store, StoreError, Writer};
 use sources::SourceView;
 use tip::{CommittedState, Stage, Tip};
@@ -53,6 +56,8 @@ pub struct ReplicaSettings {
     pub pending_blocks: usize,
     /// A checkpoint that the operator vouches for: above every report and vote.
     pub trusted_checkpoint: Option<(BlockNumber, ContentId)>,
+    /// Where commits are counted.
+    pub metrics: Metrics,
 }
 
 /// Siblings of one block that are held.
@@ -155,7 +160,7 @@ impl Replica {
     fn run_from(&mut self, position: &Position) -> Result<(), StoreError> {
         let store = self.writer.store();
         let tip = Tip::at(position, store)?;
-        let stage = Stage::new(CommittedState::of(store), tip.clone(), position);
+        let stage = Stage::new(CommittedState::of(store)?, tip.clone(), position);
         let tree = self.stored_tree(position)?;
         self.running = Some(Running { tip, stage, tree });
         Ok(())
@@ -244,29 +249,15 @@ impl Replica {
         if running.stage.blocks.is_empty() {
             return Ok(());
         }
-        let irreversible = position.irreversible_block();
         let mut transaction = self.writer.begin();
-        for block in &running.stage.blocks {
-            transaction.put_block(block.number, &block.stored);
-            if irreversible.is_none_or(|lib| block.number > lib) {
-                transaction.put_undo(block.number, &block.effect.changes)?;
-            }
-            if let Some(checkpoint) = &block.checkpoint {
-                transaction.put_checkpoint(checkpoint)?;
-                if let Some(document) = &block.document {
-                    transaction.put_document(checkpoint.state_hash, document);
-                }
-            }
-        }
+        let position = running.stage.write(&mut transaction, &position)?;
         for (source, cursor) in std::mem::take(&mut self.cursors) {
             transaction.put_source_cursor(source.as_str(), &cursor)?;
         }
-        for (key, leaf) in running.stage.overlay.changed() {
-            transaction.set_leaf(key, leaf);
-        }
-        let position = running.stage.position_after(&position);
-        transaction.set_position(position.clone());
+        let started = Instant::now();
         transaction.commit()?;
+        self.settings.metrics.observe_commit(started.elapsed());
+        running.stage.committed.on_committed(&running.stage.overlay);
 
         let mut parent = running.tip.reference().hash;
         for block in &running.stage.blocks {
@@ -282,23 +273,17 @@ impl Replica {
         }
         self.counters.committed_blocks += running.stage.blocks.len() as u64;
         running.tip = running.stage.tip.clone();
-        running.stage = Stage::new(
-            CommittedState::of(self.writer.store()),
-            running.tip.clone(),
-            &position,
-        );
+        running.stage.restart(&position);
         self.advance_tree();
         Ok(())
     }
 
     /// Drops what is applied but not committed.
     fn drop_stage(&mut self) {
-        if let (Some(running), Some(position)) = (&mut self.running, self.writer.position()) {
-            running.stage = Stage::new(
-                CommittedState::of(self.writer.store()),
-                running.tip.clone(),
-                position,
-            );
+        if let (Some(running), Some(position)) = (&mut self.running, self.writer.position())
+            && !running.stage.blocks.is_empty()
+        {
+            running.stage = Stage::new(running.stage.committed.clone(), running.tip.clone(), position);
         }
     }
 

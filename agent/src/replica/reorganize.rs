@@ -128,27 +128,16 @@ impl Replica {
             transaction.remove_blocks(range);
         }
         for block in &stage.blocks {
-            transaction.put_block(block.number, &block.stored);
-            transaction.put_undo(block.number, &block.effect.changes)?;
             transaction.remove_fork_block(BlockReference {
                 number: block.number,
                 hash: block.stored.hash,
             });
-            if let Some(checkpoint) = &block.checkpoint {
-                transaction.put_checkpoint(checkpoint)?;
-                if let Some(document) = &block.document {
-                    transaction.put_document(checkpoint.state_hash, document);
-                }
-            }
         }
-        for (key, leaf) in stage.overlay.changed() {
-            transaction.set_leaf(key, leaf);
-        }
-        let position = stage.position_after(&position);
-        transaction.set_position(position.clone());
+        let position = stage.write(&mut transaction, &position)?;
         transaction.commit()?;
         self.provenance.retain(|number, _| *number <= way.ancestor.number);
-        let committed = CommittedState::of(self.writer.store());
+        stage.committed.on_committed(&stage.overlay);
+        let committed = stage.committed.clone();
         if let Some(running) = &mut self.running {
             running.tip = stage.tip;
             running.stage = Stage::new(committed, running.tip.clone(), &position);
@@ -169,7 +158,10 @@ impl Replica {
         position: &Position,
         block: BlockNumber,
     ) -> Result<Stage, StoreError> {
-        let committed = CommittedState::of(self.writer.store());
+        let committed = match &self.running {
+            Some(running) => running.stage.committed.clone(),
+            None => CommittedState::of(self.writer.store())?,
+        };
         let tip = tip_at(view, self.writer.store(), position, block)?;
         let mut stage = Stage::new(committed, tip, position);
         let mut number = position.state_height;

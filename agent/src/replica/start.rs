@@ -170,8 +170,7 @@ impl Replica {
         let mut failure = None;
         self.writer.replace_state(|replacement| {
             let read = read_state_document(&mut reader, |key, leaf| {
-                let path = key.to_path().map_err(|error| error.to_string())?;
-                digest = digest.plus(StateDigest::of_leaf(&path, leaf.value()));
+                digest = digest.plus(StateDigest::of_leaf(&key, leaf.value()));
                 replacement
                     .set(&key, Some(&leaf))
                     .map_err(|error| error.to_string())
@@ -238,7 +237,7 @@ impl Replica {
     ) -> Result<StateDigest, StartError> {
         let malformed = |reason: String| StartError::Document { id, reason };
         let operations = Operations::new(delta.log.clone()).map_err(|error| malformed(error.to_string()))?;
-        let committed = CommittedState::of(self.writer.store());
+        let committed = CommittedState::uncounted(self.writer.store());
         let mut overlay = StateOverlay::new(committed, digest);
         overlay.apply(&operations).map_err(|error| match error {
             StateError::Read(error) => StartError::Store(error),

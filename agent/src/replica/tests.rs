@@ -398,8 +398,14 @@ fn a_wrong_schedule_is_corrected_by_the_network() {
 #[test]
 fn a_wrong_schedule_is_corrected_by_what_peers_link_to() {
     let home = Home::new();
-    let wrong = CheckpointSchedule { state_offset: 18_501, ..CheckpointSchedule::default() };
-    let mut replica = home.started(ReplicaSettings { schedule: wrong, ..settings() });
+    let wrong = CheckpointSchedule {
+        state_offset: 18_501,
+        ..CheckpointSchedule::default()
+    };
+    let mut replica = home.started(ReplicaSettings {
+        schedule: wrong,
+        ..settings()
+    });
     for run in chain().blocks.chunks(150) {
         replica.extend(&peer("a"), run).unwrap();
     }
@@ -411,11 +417,21 @@ fn what_is_not_proven_can_be_taken_back() {
     let home = Home::new();
     let mut replica = home.started(settings());
     replica.extend(&peer("liar"), &lie(0..150, 120)).unwrap();
-    let outcome = replica.extend(&peer("honest"), &chain().blocks[150..160]).unwrap();
-    assert!(matches!(outcome, ExtendOutcome::Rejected { fault: PeerFault::BrokenLink, .. }));
+    let outcome = replica
+        .extend(&peer("honest"), &chain().blocks[150..160])
+        .unwrap();
+    assert!(matches!(
+        outcome,
+        ExtendOutcome::Rejected {
+            fault: PeerFault::BrokenLink,
+            ..
+        }
+    ));
     replica.abandon_unproven(at(149)).unwrap();
     assert_equals_vectors(&replica, 99);
-    replica.extend(&peer("honest"), &chain().blocks[100..500]).unwrap();
+    replica
+        .extend(&peer("honest"), &chain().blocks[100..500])
+        .unwrap();
     assert_equals_vectors(&replica, 499);
 }
 
@@ -425,14 +441,22 @@ fn operations_without_hashes_are_taken_only_where_a_checkpoint_proves_them() {
     let mut replica = home.started(settings());
     let operations = |places: std::ops::Range<usize>| {
         let blocks = chain().blocks[places].iter().map(|fetched| fetched.block.block());
-        blocks.map(|block| (block.number, block.operations.clone(), 0)).collect::<Vec<_>>()
+        blocks
+            .map(|block| (block.number, block.operations.clone(), 0))
+            .collect::<Vec<_>>()
     };
-    let outcome = replica.extend_operations(&peer("old"), operations(0..20)).unwrap();
+    let outcome = replica
+        .extend_operations(&peer("old"), operations(0..20))
+        .unwrap();
     assert_eq!(outcome, ExtendOutcome::NeedsCheckpoint { block: at(99) });
     report(&mut replica, "one", 0);
-    replica.extend_operations(&peer("old"), operations(0..60)).unwrap();
+    replica
+        .extend_operations(&peer("old"), operations(0..60))
+        .unwrap();
     assert_eq!(replica.position().unwrap().state_height.next(), at(0));
-    replica.extend_operations(&peer("old"), operations(60..100)).unwrap();
+    replica
+        .extend_operations(&peer("old"), operations(60..100))
+        .unwrap();
     assert_equals_vectors(&replica, 99);
 }
 

@@ -1,5 +1,7 @@
 //! Where application stands, and blocks applied on top that are not committed yet.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use fjall::Keyspace;
 use honeygraph_chain::block::HashedBlock;
 use honeygraph_chain::checkpoint::{Anchor, CheckpointChain, DeltaWriter};
@@ -9,9 +11,10 @@ use honeygraph_chain::network::{CheckpointKind, CheckpointSchedule};
 use honeygraph_chain::peer::PeerId;
 use honeygraph_chain::state::{BlockEffect, Leaf, Leaves, StateError, StateOverlay};
 use honeygraph_chain::state_document::StateDocumentWriter;
+use honeygraph_chain::subtrees::SubtreeCounts;
 use honeygraph_chain::{BlockNumber, ContentId, PathKey};
 
-use crate::store::{CheckpointRecord, Position, Store, StoreError, StoredBlock};
+use crate::store::{CheckpointRecord, Position, Store, StoreError, StoredBlock, Transaction};
 
 /// Who handed over a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,15 +29,56 @@ pub enum Provenance {
 
 /// Reads the state as it is committed now.
 #[derive(Clone)]
-pub(super) struct CommittedState(Keyspace);
+pub(super) struct CommittedState {
+    leaves: Keyspace,
+    /// Where leaves stand below; kept with every commit. None while the state is being replaced.
+    counts: Option<Arc<RwLock<SubtreeCounts>>>,
+}
 
 impl CommittedState {
-    pub(super) fn of(store: &Store) -> Self {
-        Self(store.state_keyspace().clone())
+    /// Counts every leaf once.
+    pub(super) fn of(store: &Store) -> Result<Self, StoreError> {
+        let mut state = Self::uncounted(store);
+        let mut counts = SubtreeCounts::default();
+        for row in state.leaves.iter() {
+            counts.add(&PathKey::from(row.key()?.to_vec()));
+        }
+        state.counts = Some(Arc::new(RwLock::new(counts)));
+        Ok(state)
+    }
+
+    pub(super) fn uncounted(store: &Store) -> Self {
+        Self {
+            leaves: store.state_keyspace().clone(),
+            counts: None,
+        }
+    }
+
+    /// Counts what a stage that is committed now has changed.
+    pub(super) fn on_committed(&self, overlay: &StateOverlay<Self>) {
+        let Some(counts) = &self.counts else { return };
+        let mut counts = counts.write().unwrap_or_else(PoisonError::into_inner);
+        for (key, appeared) in overlay.appeared_and_gone() {
+            if appeared {
+                counts.add(key);
+            } else {
+                counts.remove(key);
+            }
+        }
+    }
+
+    fn may_have_leaf_below(&self, key: &PathKey) -> bool {
+        let counts = self.counts.as_ref();
+        counts.is_none_or(|counts| {
+            counts
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .may_have_leaf_below(key)
+        })
     }
 
     fn rows(&self, below: &PathKey) -> impl Iterator<Item = Result<(PathKey, Leaf), StoreError>> + use<> {
-        self.0.prefix(below.as_bytes()).map(|row| {
+        self.leaves.prefix(below.as_bytes()).map(|row| {
             let (key, value) = row.into_inner()?;
             Ok((
                 PathKey::from(key.to_vec()),
@@ -48,7 +92,7 @@ impl Leaves for CommittedState {
     type Error = StoreError;
 
     fn leaf(&self, key: &PathKey) -> Result<Option<Leaf>, StoreError> {
-        self.0
+        self.leaves
             .get(key.as_bytes())?
             .map(|bytes| crate::store::leaf_from_bytes(&bytes))
             .transpose()
@@ -59,8 +103,11 @@ impl Leaves for CommittedState {
     }
 
     fn has_leaf_below(&self, key: &PathKey) -> Result<bool, StoreError> {
+        if !self.may_have_leaf_below(key) {
+            return Ok(false);
+        }
         // At most the leaf itself comes before a leaf below it.
-        for row in self.0.prefix(key.as_bytes()).take(2) {
+        for row in self.leaves.prefix(key.as_bytes()).take(2) {
             if *row.key()? != *key.as_bytes() {
                 return Ok(true);
             }
@@ -163,7 +210,7 @@ pub(super) enum CheckpointFinding {
 /// Blocks applied on top of the committed state.
 pub(super) struct Stage {
     pub(super) overlay: StateOverlay<CommittedState>,
-    committed: CommittedState,
+    pub(super) committed: CommittedState,
     pub(super) tip: Tip,
     pub(super) blocks: Vec<StagedBlock>,
     /// Blocks up to the last checkpoint in the stage, and the tip there.
@@ -180,6 +227,13 @@ impl Stage {
             blocks: Vec::new(),
             last_checkpoint: None,
         }
+    }
+
+    /// Goes on from what was committed.
+    pub(super) fn restart(&mut self, position: &Position) {
+        self.overlay = StateOverlay::new(self.committed.clone(), position.state_digest);
+        self.blocks.clear();
+        self.last_checkpoint = None;
     }
 
     /// Checks and applies the next block, or nothing of it.
@@ -373,8 +427,36 @@ impl Stage {
 }
 
 impl Stage {
+    /// Writes the blocks, what undoes those above `irreversible`, the checkpoints, the leaves and the position.
+    /// Gives the position.
+    pub(super) fn write(
+        &self,
+        transaction: &mut Transaction<'_>,
+        position: &Position,
+    ) -> Result<Position, StoreError> {
+        let irreversible = position.irreversible_block();
+        for block in &self.blocks {
+            transaction.put_block(block.number, &block.stored);
+            if irreversible.is_none_or(|lib| block.number > lib) {
+                transaction.put_undo(block.number, &block.effect.changes)?;
+            }
+            if let Some(checkpoint) = &block.checkpoint {
+                transaction.put_checkpoint(checkpoint)?;
+                if let Some(document) = &block.document {
+                    transaction.put_document(checkpoint.state_hash, document);
+                }
+            }
+        }
+        for (key, leaf) in self.overlay.changed() {
+            transaction.set_leaf(key, leaf);
+        }
+        let after = self.position_after(position);
+        transaction.set_position(after.clone());
+        Ok(after)
+    }
+
     /// The position once the stage is committed.
-    pub(super) fn position_after(&self, position: &Position) -> Position {
+    fn position_after(&self, position: &Position) -> Position {
         Position {
             state_height: self.tip.number,
             state_block_hash: self.tip.block_hash,

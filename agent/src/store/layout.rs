@@ -5,6 +5,9 @@ use honeygraph_chain::{BlockNumber, ContentId};
 
 use super::StoreError;
 
+/// Bytes of a stored piece of a document: IPFS's own chunk size.
+pub(crate) const DOCUMENT_CHUNK_BYTES: usize = 262_144;
+
 /// Every keyspace of the store.
 pub(super) struct Keyspaces {
     /// Block number -> canonical block.
@@ -95,4 +98,12 @@ pub(super) fn chunk_key(id: ContentId, chunk: u32) -> [u8; 36] {
     key[..32].copy_from_slice(id.digest());
     key[32..].copy_from_slice(&chunk.to_be_bytes());
     key
+}
+
+/// Number of the chunk in a key that [`chunk_key`] made.
+pub(super) fn chunk_of_key(key: &[u8]) -> Result<u32, StoreError> {
+    match key.last_chunk::<4>() {
+        Some(chunk) if key.len() == 36 => Ok(u32::from_be_bytes(*chunk)),
+        _ => Err(StoreError::damaged("key of a document", format_args!("{} bytes", key.len()))),
+    }
 }

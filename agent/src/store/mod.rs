@@ -18,6 +18,7 @@ pub use position::Position;
 pub(crate) use record::leaf_from_bytes;
 pub use record::{CheckpointRecord, PeerRecord, StoredBlock, Verification};
 pub use transaction::{StateReplacement, Transaction, Writer};
+pub(crate) use layout::DOCUMENT_CHUNK_BYTES;
 pub use view::View;
 
 use std::path::{Path, PathBuf};

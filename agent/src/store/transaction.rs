@@ -10,12 +10,11 @@ use honeygraph_chain::{BlockNumber, BlockRange, ContentId, PathKey};
 use serde::Serialize;
 
 use super::last_commit::LastCommitFile;
-use super::layout::{POSITION_KEY, REPLACING_STATE_KEY, chunk_key, fork_key, number_key};
+use super::layout::{
+    DOCUMENT_CHUNK_BYTES, POSITION_KEY, REPLACING_STATE_KEY, chunk_key, fork_key, number_key,
+};
 use super::record::{CheckpointRecord, PeerRecord, StoredBlock, json_to_bytes, undo_to_bytes};
 use super::{Position, Store, StoreError};
-
-/// Bytes of a stored piece of a document: IPFS's own chunk size.
-const DOCUMENT_CHUNK_BYTES: usize = 262_144;
 
 /// The one writer of a store.
 #[derive(Debug)]

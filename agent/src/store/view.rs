@@ -8,7 +8,9 @@ use honeygraph_chain::interval::IntervalSet;
 use honeygraph_chain::state::{Leaf, Leaves};
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId, PathKey};
 
-use super::layout::{Keyspaces, POSITION_KEY, chunk_key, fork_key, key_number, number_key};
+use super::layout::{
+    DOCUMENT_CHUNK_BYTES, Keyspaces, POSITION_KEY, chunk_key, chunk_of_key, fork_key, key_number, number_key,
+};
 use super::record::{
     CheckpointRecord, PeerRecord, StoredBlock, json_from_bytes, leaf_from_bytes, undo_from_bytes,
 };
@@ -132,6 +134,23 @@ impl View {
         self.snapshot
             .prefix(&self.keyspaces.documents, id.digest())
             .map(|row| Ok(row.value()?.to_vec()))
+    }
+
+    /// One stored piece of a document, counted from 0: all but the last have 256 KiB.
+    pub fn document_chunk(&self, id: ContentId, chunk: u32) -> Result<Option<Vec<u8>>, StoreError> {
+        let bytes = self.snapshot.get(&self.keyspaces.documents, chunk_key(id, chunk))?;
+        Ok(bytes.map(|bytes| bytes.to_vec()))
+    }
+
+    /// Size of a stored document in bytes; none if it is not stored.
+    pub fn document_bytes(&self, id: ContentId) -> Result<Option<u64>, StoreError> {
+        let mut chunks = self.snapshot.prefix(&self.keyspaces.documents, id.digest());
+        let Some(last) = chunks.next_back() else {
+            return Ok(None);
+        };
+        let (key, value) = last.into_inner()?;
+        let before = chunk_of_key(&key)?;
+        Ok(Some(u64::from(before) * DOCUMENT_CHUNK_BYTES as u64 + value.len() as u64))
     }
 
     /// Whether a document is stored.

@@ -5,6 +5,7 @@ use honeygraph_chain::planner::Event;
 use honeygraph_chain::{BlockNumber, BlockRange};
 
 use super::{Done, SyncEngine};
+use crate::metrics::BlockOutcome;
 use crate::peers::PeerUrl;
 use crate::replica::ExtendOutcome;
 use crate::sync::buffer::Run;
@@ -69,6 +70,7 @@ impl SyncEngine {
         match outcome {
             ExtendOutcome::Accepted { applied, .. } => {
                 self.count_synced(&run);
+                self.metrics.count_sync_blocks(BlockOutcome::Committed, run.blocks.len() as u64);
                 self.needed_bytes += bytes_of(&run);
                 self.settle_blame(&run);
                 if applied < range.end() {
@@ -80,6 +82,8 @@ impl SyncEngine {
                 }
             }
             ExtendOutcome::NotNext { next } => {
+                let duplicate = next.distance_from(range.start()).min(range.len());
+                self.metrics.count_sync_blocks(BlockOutcome::Duplicate, duplicate);
                 if let Ok(rest) = BlockRange::new(next.max(range.start()), range.end()) {
                     self.buffer.put(run.part(rest));
                 }
@@ -115,6 +119,7 @@ impl SyncEngine {
                 };
                 let whole =
                     BlockRange::new(discarded.start().min(range.start()), range.end()).unwrap_or(range);
+                self.metrics.count_sync_blocks(BlockOutcome::Refused, run.blocks.len() as u64);
                 tracing::warn!(range = %whole, %fault, peers = ?blamed, "blocks refused");
                 self.buffer.discard(whole);
                 self.step(Event::RangeRejected {

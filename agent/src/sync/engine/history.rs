@@ -8,6 +8,7 @@ use honeygraph_chain::{BlockNumber, BlockRange};
 
 use super::front::{bytes_of, linked};
 use super::{Done, SyncEngine};
+use crate::metrics::BlockOutcome;
 use crate::replica::HistoryOutcome;
 use crate::store::CheckpointRecord;
 use crate::sync::buffer::Run;
@@ -116,6 +117,7 @@ impl SyncEngine {
         match outcome {
             HistoryOutcome::Stored => {
                 self.count_synced(&run);
+                self.metrics.count_sync_blocks(BlockOutcome::Committed, run.blocks.len() as u64);
                 self.needed_bytes += bytes_of(&run);
                 self.step(Event::RangeCommitted { range });
             }
@@ -124,6 +126,7 @@ impl SyncEngine {
                 self.history.needs = Some(range);
             }
             HistoryOutcome::Rejected { at, fault } => {
+                self.metrics.count_sync_blocks(BlockOutcome::Refused, run.blocks.len() as u64);
                 tracing::warn!(peer = %run.peer, block = %at, %fault, "blocks of the past refused");
                 self.step(Event::RangeRejected {
                     range,

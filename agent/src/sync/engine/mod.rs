@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use honeygraph_chain::interval::IntervalSet;
 use honeygraph_chain::peer::{PeerId, PeerScore};
-use honeygraph_chain::planner::{Action, BlameLedger, Event, FetchOrder, Planner, RequestId};
+use honeygraph_chain::planner::{Action, BlameLedger, Event, FetchFault, FetchOrder, Planner, RequestId};
 use honeygraph_chain::{BlockNumber, ContentId};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
@@ -25,6 +25,7 @@ use super::buffer::{Buffer, Run};
 use super::fetch::{Answer, fetch};
 use super::handle::{SyncCommand, SyncHandle, SyncView};
 use super::settings::SyncSettings;
+use crate::metrics::{Metrics, PeerLabel, RequestOutcome};
 use crate::peers::client::PeerClient;
 use crate::peers::registry::{PeerRegistry, PeerSource};
 use crate::replica::{ReplicaGone, ReplicaHandle, ReplicaStatus};
@@ -82,6 +83,7 @@ pub struct SyncEngine {
     replica: ReplicaHandle,
     store: Store,
     client: PeerClient,
+    metrics: Metrics,
     status: watch::Receiver<ReplicaStatus>,
     view: watch::Sender<SyncView>,
     planner: Planner,
@@ -125,6 +127,7 @@ impl SyncEngine {
         replica: ReplicaHandle,
         store: Store,
         client: PeerClient,
+        metrics: Metrics,
         shutdown: CancellationToken,
     ) -> Result<(SyncHandle, JoinHandle<()>), StoreError> {
         let (commands, queue) = mpsc::channel(COMMANDS);
@@ -132,7 +135,7 @@ impl SyncEngine {
             mode: Some(SyncMode::Boot),
             ..SyncView::default()
         });
-        let engine = Self::new(settings, replica, store, client, view)?;
+        let engine = Self::new(settings, replica, store, client, metrics, view)?;
         let task = tokio::spawn(engine.run(queue, shutdown));
         Ok((SyncHandle::new(commands, seen), task))
     }
@@ -142,6 +145,7 @@ impl SyncEngine {
         replica: ReplicaHandle,
         store: Store,
         client: PeerClient,
+        metrics: Metrics,
         view: watch::Sender<SyncView>,
     ) -> Result<Self, StoreError> {
         let status = replica.status();
@@ -189,6 +193,7 @@ impl SyncEngine {
             replica,
             store,
             client,
+            metrics,
             status,
             view,
             planner,
@@ -372,6 +377,7 @@ impl SyncEngine {
         self.fetched_bytes += answer.bytes;
         self.wire_bytes += answer.wire_bytes;
         tracing::debug!(peer = %order.peer, range = %order.range, blocks = answer.blocks.len(), fault = ?answer.fault, "fetched");
+        self.count_request(order, answer.fault.as_ref());
         let event = answer.event(order);
         let blocks = std::mem::take(&mut answer.blocks);
         self.answers.insert(
@@ -383,6 +389,18 @@ impl SyncEngine {
         );
         self.step(event);
         self.answers.remove(&order.request);
+    }
+
+    fn count_request(&self, order: &FetchOrder, fault: Option<&FetchFault>) {
+        let peer = self.registry.get(&order.peer).filter(|peer| peer.source == PeerSource::Configured);
+        let name = peer.map(|peer| peer.url.to_string());
+        let label = name.as_deref().map_or(PeerLabel::Discovered, PeerLabel::Configured);
+        let outcome = match fault {
+            None => RequestOutcome::Success,
+            Some(FetchFault::Peer(fault)) => RequestOutcome::Fault(*fault),
+            Some(FetchFault::Local(_)) => RequestOutcome::LocalFault,
+        };
+        self.metrics.count_peer_request(label, outcome);
     }
 
     fn schedule(&self) -> honeygraph_chain::network::CheckpointSchedule {

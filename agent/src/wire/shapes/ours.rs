@@ -205,6 +205,13 @@ pub struct StateAnswer {
     /// The block after which the state is meant.
     #[schema(value_type = u64)]
     pub block_num: BlockNumber,
+    /// Hash of that block; none right after the node was started from a document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub block_hash: Option<ContentId>,
+    /// Whether leaves were left out: there are more than were asked for, or more than one answer carries.
+    #[serde(default)]
+    pub truncated: bool,
     /// The leaf, or the nested object of all leaves below the path.
     #[schema(value_type = serde_json::Value)]
     pub data: JsonValue,

@@ -1,0 +1,41 @@
+//! `GET /api/sync/gaps`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use honeygraph_chain::{BlockNumber, BlockRange};
+
+use crate::api::Node;
+use crate::api::error::ApiError;
+use crate::api::extract::Parameters;
+use crate::api::standing::wanted_range;
+use crate::wire::shapes::{ErrorAnswer, Gaps};
+
+/// Which blocks are missing.
+///
+/// Without `from` it starts at the first block the node wants, without `to` it ends at the highest block that
+/// the node knows of.
+#[utoipa::path(get, path = "/api/sync/gaps", tag = "sync",
+    params(("from" = Option<u64>, Query, description = "First block"), ("to" = Option<u64>, Query, description = "Last block")),
+    responses(
+        (status = 200, description = "The gaps, lowest first", body = Gaps),
+        (status = 400, description = "A parameter that cannot be", body = ErrorAnswer)
+    )
+)]
+pub(super) async fn gaps(
+    State(node): State<Arc<Node>>,
+    parameters: Parameters,
+) -> Result<Json<Gaps>, ApiError> {
+    let status = node.status();
+    let wanted = wanted_range(&status);
+    let whole = wanted.unwrap_or(BlockRange::single(BlockNumber::default()));
+    let range = parameters.range_within(whole)?;
+    let total_missing = status.have.missing_in(range).map(BlockRange::len).sum();
+    Ok(Json(Gaps {
+        from_block: range.start(),
+        to_block: range.end(),
+        gaps: status.have.missing_in(range).map(Into::into).collect(),
+        total_missing,
+    }))
+}

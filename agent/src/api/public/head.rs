@@ -1,0 +1,40 @@
+//! `GET /api/query/head`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+
+use crate::api::Node;
+use crate::api::error::ApiError;
+use crate::api::extract::Parameters;
+use crate::api::standing;
+use crate::wire::shapes::{ErrorAnswer, Head, MAIN_FORK};
+
+/// The highest stored block of a fork; 0 while there is none.
+#[utoipa::path(get, path = "/api/query/head", tag = "query",
+    params(("fork" = Option<String>, Query, description = "`main`, or the hash of a fork's highest block")),
+    responses(
+        (status = 200, description = "The head", body = Head),
+        (status = 404, description = "No such fork", body = ErrorAnswer)
+    )
+)]
+pub(super) async fn head(
+    State(node): State<Arc<Node>>,
+    parameters: Parameters,
+) -> Result<Json<Head>, ApiError> {
+    let fork = parameters.text("fork").unwrap_or(MAIN_FORK);
+    let status = node.status();
+    let head = if fork == MAIN_FORK {
+        Some(standing::head(&status).unwrap_or_default())
+    } else {
+        let tip = status.forks.iter().find(|tip| tip.hash.to_string() == fork);
+        tip.map(|tip| tip.number)
+    };
+    let head =
+        head.ok_or_else(|| ApiError::NotFound("Fork not found; GET /api/sync/status lists them".to_owned()))?;
+    Ok(Json(Head {
+        head,
+        fork: fork.to_owned(),
+    }))
+}

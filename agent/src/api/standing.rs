@@ -1,0 +1,181 @@
+//! Where the node stands, put together from the replica and the sync engine.
+
+use honeygraph_chain::fork::BlockReference;
+use honeygraph_chain::{BlockNumber, BlockRange};
+
+use crate::replica::ReplicaStatus;
+use crate::store::{StoreError, View};
+use crate::sync::{PeerSummary, SyncView};
+use crate::wire::UnixMillis;
+use crate::wire::shapes::{
+    Agreement, CheckpointStatus, ForkStatus, ForkTip, GapStatus, MAIN_FORK, PeerEntry, PeerStatus, SyncMode,
+    SyncStatus, VerificationPolicy, VerificationStatus,
+};
+
+/// Fork tips whose common ancestor is looked for.
+const TIPS: usize = 64;
+
+/// The highest stored canonical block.
+pub(crate) fn head(status: &ReplicaStatus) -> Option<BlockNumber> {
+    let height = status.position.as_ref().map(|position| position.state_height);
+    height.max(status.have.last())
+}
+
+/// From the first block this replica wants to the highest it knows of; none before it has a state.
+pub(crate) fn wanted_range(status: &ReplicaStatus) -> Option<BlockRange> {
+    let start = status.position.as_ref()?.history_start;
+    let end = head(status).max(status.network_head)?;
+    BlockRange::new(start, end).ok()
+}
+
+/// What the voters say about the anchor of a checkpoint.
+pub(crate) fn agreement(status: &ReplicaStatus, checkpoint: BlockNumber) -> Agreement {
+    let irreversible = status
+        .position
+        .as_ref()
+        .and_then(|position| position.irreversible_block());
+    if irreversible.is_none_or(|block| checkpoint > block) {
+        Agreement::Undecided
+    } else if status.voters.is_single() {
+        Agreement::Unanchored
+    } else {
+        Agreement::Agreed
+    }
+}
+
+/// Peers that answer and are not banned, as lists name them.
+pub(crate) fn alive_peers(view: &SyncView) -> impl Iterator<Item = PeerEntry> {
+    view.peers
+        .iter()
+        .filter(|peer| peer.is_alive)
+        .map(|peer| PeerEntry {
+            id: peer.id.to_string(),
+            url: peer.url.to_string(),
+        })
+}
+
+/// What the node is doing: what the sync engine says, unless commits are stopped.
+pub(crate) fn mode(status: &ReplicaStatus, view: &SyncView) -> Option<SyncMode> {
+    let halted = status
+        .position
+        .as_ref()
+        .is_some_and(|position| position.halted.is_some());
+    if halted { Some(SyncMode::Halted) } else { view.mode }
+}
+
+/// The answer to `GET /api/sync/status`.
+pub(crate) fn sync_status(
+    status: &ReplicaStatus,
+    sync: &SyncView,
+    view: &View,
+    policy: VerificationPolicy,
+) -> Result<SyncStatus, StoreError> {
+    let position = status.position.as_ref();
+    let state_height = position.map(|position| position.state_height);
+    let irreversible = position.and_then(|position| position.irreversible_block());
+    let newest = match state_height {
+        Some(height) => newest_checkpoint(view, height)?,
+        None => None,
+    };
+    let newest_agreement = newest.map_or(Agreement::Undecided, |anchor| agreement(status, anchor.block_num));
+    Ok(SyncStatus {
+        is_syncing: sync.is_syncing,
+        last_sync_block: state_height.unwrap_or_default(),
+        peers: sync.peers.iter().map(peer_status).collect(),
+        head: head(status),
+        state_height,
+        lib: irreversible,
+        network_head: status.network_head,
+        lag: status
+            .network_head
+            .zip(state_height)
+            .map(|(head, height)| head.distance_from(height)),
+        gaps: wanted_range(status).map(|wanted| gap_status(status, wanted)),
+        forks: Some(ForkStatus {
+            canonical: MAIN_FORK.to_owned(),
+            others: fork_tips(status, view)?.into_iter().collect(),
+            reorganizations: status.counters.reorganizations,
+        }),
+        checkpoint: newest.map(|anchor| CheckpointStatus {
+            block_num: anchor.block_num,
+            block_hash: anchor.block_hash,
+            state_hash: anchor.state_hash,
+            state_digest: anchor.state_digest,
+            agreement: newest_agreement,
+        }),
+        verification: Some(VerificationStatus {
+            policy,
+            verified_height: irreversible,
+            unverified_blocks: 0,
+            agreement: newest_agreement,
+        }),
+        mode: mode(status, sync),
+    })
+}
+
+fn peer_status(peer: &PeerSummary) -> PeerStatus {
+    PeerStatus {
+        id: peer.id.to_string(),
+        url: peer.url.to_string(),
+        is_alive: peer.is_alive,
+        reliability: peer.reliability,
+        last_seen: peer.last_seen_ms.map(UnixMillis),
+    }
+}
+
+fn gap_status(status: &ReplicaStatus, wanted: BlockRange) -> GapStatus {
+    let mut gaps = GapStatus::default();
+    for gap in status.have.missing_in(wanted) {
+        gaps.count += 1;
+        gaps.total_missing += gap.len();
+        gaps.first = gaps.first.or_else(|| Some(gap.into()));
+    }
+    gaps
+}
+
+fn newest_checkpoint(
+    view: &View,
+    height: BlockNumber,
+) -> Result<Option<honeygraph_chain::checkpoint::Anchor>, StoreError> {
+    let Ok(range) = BlockRange::new(BlockNumber::default(), height) else {
+        return Ok(None);
+    };
+    for record in view.checkpoints(range).rev() {
+        if let Some(anchor) = record?.anchor() {
+            return Ok(Some(anchor));
+        }
+    }
+    Ok(None)
+}
+
+fn fork_tips(status: &ReplicaStatus, view: &View) -> Result<Vec<ForkTip>, StoreError> {
+    let mut tips = Vec::new();
+    for tip in status.forks.iter().take(TIPS) {
+        let mut lowest = *tip;
+        while let Some(parent) = fork_parent(view, lowest)? {
+            lowest = parent;
+        }
+        tips.push(ForkTip {
+            fork_id: tip.hash.to_string(),
+            head: tip.number,
+            head_hash: tip.hash,
+            common_ancestor: lowest.number.saturating_sub(1),
+        });
+    }
+    Ok(tips)
+}
+
+/// The block before a block of a fork, while that is on the fork as well.
+pub(crate) fn fork_parent(view: &View, block: BlockReference) -> Result<Option<BlockReference>, StoreError> {
+    let Some(stored) = view.fork_block(block)? else {
+        return Ok(None);
+    };
+    let Some(number) = block.number.previous() else {
+        return Ok(None);
+    };
+    let parent = BlockReference {
+        number,
+        hash: stored.previous_hash(block.number)?,
+    };
+    Ok(view.fork_block(parent)?.map(|_| parent))
+}

@@ -1,0 +1,68 @@
+//! Which paths have leaves below them, as counts: a hint that saves reading the state.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+
+use crate::path::PathKey;
+
+/// Counts leaves below paths by a hash of the path: a path that is not counted certainly has none.
+///
+/// Holds about 16 bytes for each path that has leaves below it.
+#[derive(Debug, Default)]
+pub struct SubtreeCounts {
+    below: HashMap<u64, u32>,
+    hasher: RandomState,
+}
+
+impl SubtreeCounts {
+    /// Counts a leaf that appeared.
+    pub fn add(&mut self, leaf: &PathKey) {
+        for prefix in leaf.prefixes() {
+            let count = self.below.entry(self.hasher.hash_one(prefix)).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// Takes back a leaf that is gone.
+    pub fn remove(&mut self, leaf: &PathKey) {
+        for prefix in leaf.prefixes() {
+            let hash = self.hasher.hash_one(prefix);
+            if let Some(count) = self.below.get_mut(&hash) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.below.remove(&hash);
+                }
+            }
+        }
+    }
+
+    /// Whether a leaf may stand below a path; false is certain.
+    pub fn may_have_leaf_below(&self, key: &PathKey) -> bool {
+        *key == PathKey::root() || self.below.contains_key(&self.hasher.hash_one(key.as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::path::Path;
+
+    fn key(text: &str) -> PathKey {
+        PathKey::from(&Path::from_slashed(text))
+    }
+
+    #[test]
+    fn counts_follow_the_leaves() {
+        let mut counts = SubtreeCounts::default();
+        counts.add(&key("a/b/c"));
+        counts.add(&key("a/b/d"));
+        assert!(counts.may_have_leaf_below(&key("a")));
+        assert!(counts.may_have_leaf_below(&key("a/b")));
+        assert!(!counts.may_have_leaf_below(&key("a/b/c")));
+        assert!(!counts.may_have_leaf_below(&key("b")));
+        counts.remove(&key("a/b/c"));
+        assert!(counts.may_have_leaf_below(&key("a/b")));
+        counts.remove(&key("a/b/d"));
+        assert!(!counts.may_have_leaf_below(&key("a")));
+    }
+}
