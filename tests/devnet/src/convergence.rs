@@ -91,7 +91,7 @@ pub(crate) fn shortcomings(
     target: &Anchor,
 ) -> Vec<Shortcoming> {
     let standing = match &node.condition {
-        Condition::Offline(reason) => return vec![Shortcoming::Offline(reason)],
+        Condition::Offline { reason, .. } => return vec![Shortcoming::Offline(reason)],
         Condition::Silent => return vec![Shortcoming::Silent],
         Condition::Online(standing) => standing,
     };
@@ -215,10 +215,11 @@ mod tests {
     #[test]
     fn a_node_that_is_not_there_lacks_all() {
         let none = Testimony::default();
-        assert_eq!(
-            found(Condition::Offline("killed"), &none),
-            [Shortcoming::Offline("killed")]
-        );
+        let offline = Condition::Offline {
+            reason: "killed",
+            missing: IntervalSet::default(),
+        };
+        assert_eq!(found(offline, &none), [Shortcoming::Offline("killed")]);
         assert_eq!(found(Condition::Silent, &none), [Shortcoming::Silent]);
         let here = Condition::Online(Box::new(standing()));
         assert_eq!(found(here, &none), [Shortcoming::NoAnchor]);
@@ -274,7 +275,7 @@ mod tests {
             [Shortcoming::StateHash(other.to_string())]
         );
         let digest = StateDigest::EMPTY.plus(StateDigest::of_leaf(
-            &honeygraph_chain::Path::from_slashed("a"),
+            &(&honeygraph_chain::Path::from_slashed("a")).into(),
             &honeygraph_chain::JsonValue::Null,
         ));
         let digest = Anchor {

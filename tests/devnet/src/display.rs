@@ -166,7 +166,7 @@ impl Live {
 }
 
 /// Prints a line; a reader that has gone away is no reason to stop.
-fn print_line(text: &str) {
+pub(crate) fn print_line(text: &str) {
     let mut output = std::io::stdout().lock();
     let _ = writeln!(output, "{text}");
     let _ = output.flush();

@@ -45,7 +45,7 @@ struct Honeycomb {
 
 /// The two honeycombs.
 pub(crate) struct Honeycombs {
-    honeycombs: Arc<[Honeycomb; 2]>,
+    both: Arc<[Honeycomb; 2]>,
     goal: watch::Sender<Goal>,
     producer: JoinHandle<Result<(), ChainError>>,
 }
@@ -60,17 +60,13 @@ impl Honeycombs {
         };
         let first = Honeycomb::start(settings, ports, 0).await?;
         let second = Honeycomb::start(settings, ports, 1).await?;
-        let honeycombs = Arc::new([first, second]);
+        let both = Arc::new([first, second]);
         let (goal, goals) = watch::channel(Goal {
-            until: honeycombs[0].node.head().number,
+            until: both[0].node.head().number,
             interval: Duration::from_secs(1),
         });
-        let producer = tokio::spawn(make_blocks(honeycombs.clone(), goals));
-        Ok(Self {
-            honeycombs,
-            goal,
-            producer,
-        })
+        let producer = tokio::spawn(make_blocks(both.clone(), goals));
+        Ok(Self { both, goal, producer })
     }
 
     /// The genesis document.
@@ -101,30 +97,29 @@ impl Honeycombs {
 
     /// The addresses of their lists of honeygraph nodes.
     pub(crate) fn list_urls(&self) -> Vec<String> {
-        self.honeycombs
-            .iter()
-            .map(|honeycomb| honeycomb.list.url())
-            .collect()
+        self.both.iter().map(|honeycomb| honeycomb.list.url()).collect()
     }
 
     /// Changes their lists of honeygraph nodes.
     pub(crate) fn list(&self, peers: &[ListedPeer]) {
-        for honeycomb in self.honeycombs.iter() {
+        for honeycomb in self.both.iter() {
             honeycomb.list.set(peers.to_vec());
         }
     }
 
     /// What a node is to know the honeycombs by: a line `name=token` for each.
     pub(crate) fn sources_file(&self) -> String {
-        let lines = NAMES.iter().zip(self.honeycombs.iter());
-        lines
-            .map(|(name, honeycomb)| format!("{name}={}\n", honeycomb.token))
-            .collect()
+        let lines: Vec<_> = NAMES
+            .iter()
+            .zip(self.both.iter())
+            .map(|(name, honeycomb)| format!("{name}={}", honeycomb.token))
+            .collect();
+        lines.join("\n")
     }
 
     /// Starts to push to a node.
     pub(crate) fn feed(&self, node: &str, ingest: std::net::SocketAddr) {
-        for (name, honeycomb) in NAMES.iter().zip(self.honeycombs.iter()) {
+        for (name, honeycomb) in NAMES.iter().zip(self.both.iter()) {
             let settings = ReceiverSettings {
                 identity: Identity {
                     source: (*name).to_owned(),
@@ -139,18 +134,15 @@ impl Honeycombs {
 
     /// Why a node is not fed by all, if it is not.
     pub(crate) fn trouble(&self, node: &str) -> Option<String> {
-        NAMES
-            .iter()
-            .zip(self.honeycombs.iter())
-            .find_map(|(name, honeycomb)| {
-                let progress = honeycomb.node.progress(node)?;
-                (!progress.connected).then(|| {
-                    let reason = progress
-                        .last_error
-                        .unwrap_or_else(|| "not connected yet".to_owned());
-                    format!("{name} does not feed it: {reason}")
-                })
+        NAMES.iter().zip(self.both.iter()).find_map(|(name, honeycomb)| {
+            let progress = honeycomb.node.progress(node)?;
+            (!progress.connected).then(|| {
+                let reason = progress
+                    .last_error
+                    .unwrap_or_else(|| "not connected yet".to_owned());
+                format!("{name} does not feed it: {reason}")
             })
+        })
     }
 
     /// Makes blocks up to this one.
@@ -169,7 +161,7 @@ impl Honeycombs {
     }
 
     fn first(&self) -> &HoneycombNode {
-        &self.honeycombs[0].node
+        &self.both[0].node
     }
 }
 

@@ -2,11 +2,12 @@
 
 use console::{Style, pad_str, style};
 use honeygraph_agent::wire::shapes::SyncMode;
+use honeygraph_chain::interval::IntervalSet;
 use honeygraph_chain::{BlockNumber, BlockRange};
 use indicatif::HumanCount;
 
 use crate::gap_bar::{Cell, cells};
-use crate::observation::{Condition, NodePicture, Picture, Standing, mode_name};
+use crate::observation::{Condition, NodePicture, Picture, mode_name};
 
 /// Columns of a node's line beside its bar, and one that stays free.
 const OTHER_COLUMNS: u16 = 93;
@@ -35,43 +36,50 @@ pub(crate) fn header(bar: u16) -> String {
 
 /// A node in a table whose columns have the [`header`].
 pub(crate) fn node_line(node: &NodePicture, chain: BlockRange, bar: u16) -> String {
-    let standing = match &node.condition {
-        Condition::Offline(reason) => {
-            return format!("  {:<8} {}", node.name, style(reason).red());
+    match &node.condition {
+        Condition::Silent => format!("  {:<8} {}", node.name, style("starting").yellow()),
+        Condition::Offline { reason, missing } => format!(
+            "  {:<8} {} {:>10}  {:>10}  {} {}",
+            node.name,
+            style(format!("{reason:<8}")).red(),
+            "-",
+            "-",
+            coloured_bar(missing, chain, bar),
+            missing_text(missing.block_count()),
+        ),
+        Condition::Online(standing) => {
+            let status = &standing.status;
+            let (alive, known) = standing.peers();
+            format!(
+                "  {:<8} {} {:>10}  {:>10}  {} {} {:>8}  {:<5} {:>10}  {:>10}",
+                node.name,
+                mode_style(status.mode).apply_to(format!("{:<8}", mode_name(status.mode))),
+                height(status.head),
+                height(status.state_height),
+                coloured_bar(&standing.missing, chain, bar),
+                missing_text(standing.missing_blocks()),
+                HumanCount(node.rate).to_string(),
+                format!("{alive}/{known}"),
+                height(status.lib),
+                height(standing.proven_to()),
+            )
         }
-        Condition::Silent => return format!("  {:<8} {}", node.name, style("starting").yellow()),
-        Condition::Online(standing) => standing,
-    };
-    let status = &standing.status;
-    let missing = standing.missing_blocks();
-    let (alive, known) = standing.peers();
-    format!(
-        "  {:<8} {} {:>10}  {:>10}  {} {} {:>8}  {:<5} {:>10}  {:>10}",
-        node.name,
-        mode_style(status.mode).apply_to(format!("{:<8}", mode_name(status.mode))),
-        height(status.head),
-        height(status.state_height),
-        coloured_bar(standing, chain, bar),
-        missing_style(missing).apply_to(format!("{:>8}", HumanCount(missing).to_string())),
-        HumanCount(node.rate).to_string(),
-        format!("{alive}/{known}"),
-        height(status.lib),
-        height(standing.proven_to()),
-    )
+    }
 }
 
 /// The whole network on one line, without colours.
 pub(crate) fn plain_line(seconds: u64, picture: &Picture) -> String {
-    let mut line = format!("{seconds:>5} s  block {}", height(Some(picture.chain.end())));
-    for node in &picture.nodes {
-        line.push_str(&format!(" | {} {}", node.name, in_short(node)));
-    }
-    line
+    let nodes = picture.nodes.iter();
+    let parts: Vec<_> = nodes
+        .map(|node| format!(" | {} {}", node.name, in_short(node)))
+        .collect();
+    let head = height(Some(picture.chain.end()));
+    format!("{seconds:>5} s  block {head}{}", parts.concat())
 }
 
 fn in_short(node: &NodePicture) -> String {
     match &node.condition {
-        Condition::Offline(reason) => (*reason).to_owned(),
+        Condition::Offline { reason, .. } => (*reason).to_owned(),
         Condition::Silent => "starting".to_owned(),
         Condition::Online(standing) => {
             let mode = mode_name(standing.status.mode);
@@ -89,8 +97,8 @@ fn height(number: Option<BlockNumber>) -> String {
     number.map_or_else(|| "-".to_owned(), |number| HumanCount(number.get()).to_string())
 }
 
-fn coloured_bar(standing: &Standing, chain: BlockRange, width: u16) -> String {
-    let cells = cells(chain, &standing.missing, width);
+fn coloured_bar(missing: &IntervalSet, chain: BlockRange, width: u16) -> String {
+    let cells = cells(chain, missing, width);
     let runs = cells.chunk_by(|left, right| left == right);
     runs.map(|run| {
         let text: String = run.iter().copied().map(Cell::sign).collect();
@@ -113,19 +121,22 @@ fn mode_style(mode: Option<SyncMode>) -> Style {
     }
 }
 
-fn missing_style(missing: u64) -> Style {
-    match missing {
+fn missing_text(missing: u64) -> String {
+    let colour = match missing {
         0 => Style::new().green(),
         _ => Style::new().yellow(),
-    }
+    };
+    colour
+        .apply_to(format!("{:>8}", HumanCount(missing).to_string()))
+        .to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use honeygraph_agent::wire::shapes::SyncStatus;
-    use honeygraph_chain::interval::IntervalSet;
 
     use super::*;
+    use crate::observation::Standing;
 
     fn range(start: u64, count: u64) -> BlockRange {
         BlockRange::starting_at(BlockNumber::try_from(start).unwrap(), count)
@@ -166,6 +177,24 @@ mod tests {
     }
 
     #[test]
+    fn what_an_offline_node_lacks_is_shown() {
+        let mut missing = IntervalSet::default();
+        missing.insert(range(28_559_602, 500));
+        let node = NodePicture {
+            name: "node-3".to_owned(),
+            condition: Condition::Offline {
+                reason: "killed",
+                missing,
+            },
+            rate: 0,
+        };
+        assert_eq!(
+            line(&node),
+            "  node-3   killed            -           -  █████·····      500"
+        );
+    }
+
+    #[test]
     fn columns_stand_under_their_names() {
         let line = line(&node(None));
         let header = header(10);
@@ -188,7 +217,10 @@ mod tests {
     fn the_network_fits_one_line() {
         let off = NodePicture {
             name: "node-3".to_owned(),
-            condition: Condition::Offline("killed"),
+            condition: Condition::Offline {
+                reason: "killed",
+                missing: IntervalSet::default(),
+            },
             rate: 0,
         };
         let picture = Picture {

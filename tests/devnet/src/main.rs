@@ -31,6 +31,7 @@ use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
 use arguments::Arguments;
+use display::print_line;
 use network::{Folders, Network};
 use ports::Ports;
 use story::Story;
@@ -81,16 +82,16 @@ async fn devnet(arguments: Arguments) -> anyhow::Result<Ending> {
     let keep = arguments.keep;
     let mut story = Story::new(arguments, network)?;
     let ended = {
-        let play = async {
+        let told = async {
             story.play().await?;
             if keep {
-                println!("{}", description(story.network(), &place.folders));
+                print_line(&description(story.network(), &place.folders));
                 story.keep().await?;
             }
             Ok(())
         };
         tokio::select! {
-            played = play => played.map(|()| Ending::Healed),
+            ended = told => ended.map(|()| Ending::Healed),
             interrupted = interruption() => interrupted.map(|()| Ending::Interrupted),
         }
     };
@@ -145,7 +146,7 @@ impl Place {
     /// Leaves a temporary folder where it is.
     fn keep(self) {
         if let Some(temporary) = self.temporary {
-            println!("stores and logs are in {}", temporary.keep().display());
+            print_line(&format!("stores and logs are in {}", temporary.keep().display()));
         }
     }
 }

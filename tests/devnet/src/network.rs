@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use futures_util::future::join_all;
-use honeygraph_chain::BlockRange;
+use honeygraph_chain::interval::IntervalSet;
+use honeygraph_chain::{BlockNumber, BlockRange};
 use honeygraph_honeycomb::peer_list::ListedPeer;
 
 use crate::agent_process::{AgentProcess, last_lines};
@@ -60,6 +61,8 @@ pub(crate) struct Node {
     settings: Vec<OsString>,
     process: Option<AgentProcess>,
     absence: &'static str,
+    /// What it lacked when it was last seen, of the chain up to this block; none where it holds nothing.
+    lacked: Option<(IntervalSet, BlockNumber)>,
     meter: RateMeter,
 }
 
@@ -130,7 +133,8 @@ impl Network {
                     data,
                     settings,
                     process: None,
-                    absence: "not started",
+                    absence: "waiting",
+                    lacked: None,
                     meter: RateMeter::default(),
                 }
             })
@@ -197,7 +201,10 @@ impl Network {
                 Some(standing) => Condition::Online(Box::new(standing)),
                 None => Condition::Silent,
             },
-            None => Condition::Offline(node.absence),
+            None => Condition::Offline {
+                reason: node.absence,
+                missing: node.missing(chain),
+            },
         }))
         .await;
         let now = Instant::now();
@@ -205,6 +212,7 @@ impl Network {
             if let Condition::Online(standing) = &condition {
                 let here = chain.len().saturating_sub(standing.missing_blocks());
                 node.meter.note(now, here);
+                node.lacked = Some((standing.missing.clone(), chain.end()));
             }
             NodePicture {
                 name: node.name.clone(),
@@ -263,6 +271,35 @@ impl Node {
             Some(process) => process.kill().await,
             None => Ok(()),
         }
+    }
+
+    /// What it lacks of the chain, by what was seen of it last.
+    pub(crate) fn missing(&self, chain: BlockRange) -> IntervalSet {
+        let mut missing = IntervalSet::default();
+        match &self.lacked {
+            Some((lacked, seen)) => {
+                lacked.present_in(chain).for_each(|range| missing.insert(range));
+                if let Ok(since) = BlockRange::new(seen.next(), chain.end()) {
+                    missing.insert(since);
+                }
+            }
+            None => missing.insert(chain),
+        }
+        missing
+    }
+
+    /// It was stopped, and has lost blocks.
+    pub(crate) fn lost(&mut self, blocks: &[BlockRange]) {
+        if let Some((lacked, _)) = &mut self.lacked {
+            for range in blocks {
+                lacked.insert(*range);
+            }
+        }
+    }
+
+    /// It was stopped, and has lost everything.
+    pub(crate) fn lost_everything(&mut self) {
+        self.lacked = None;
     }
 
     /// Its public address.

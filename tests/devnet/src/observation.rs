@@ -13,8 +13,13 @@ const RATE_TIME: Duration = Duration::from_secs(3);
 /// What is known of a node.
 #[derive(Debug, Clone)]
 pub(crate) enum Condition {
-    /// It is not running, and why.
-    Offline(&'static str),
+    /// It is not running.
+    Offline {
+        /// Why, in a word.
+        reason: &'static str,
+        /// What it lacks of the whole chain, as far as can be known.
+        missing: IntervalSet,
+    },
     /// It runs and does not answer.
     Silent,
     /// It answers.
@@ -69,7 +74,7 @@ impl NodePicture {
     pub(crate) fn standing(&self) -> Option<&Standing> {
         match &self.condition {
             Condition::Online(standing) => Some(standing),
-            Condition::Offline(_) | Condition::Silent => None,
+            Condition::Offline { .. } | Condition::Silent => None,
         }
     }
 }

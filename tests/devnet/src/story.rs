@@ -45,8 +45,6 @@ pub(crate) struct Story {
     display: Display,
     /// What happened to nodes, by their place.
     events: BTreeMap<usize, String>,
-    /// Blocks that broken nodes still hold.
-    held: BTreeMap<usize, u64>,
     returns: BTreeMap<usize, Return>,
 }
 
@@ -63,7 +61,6 @@ impl Story {
             network,
             display,
             events: BTreeMap::new(),
-            held: BTreeMap::new(),
             returns: BTreeMap::new(),
         })
     }
@@ -108,8 +105,7 @@ impl Story {
         self.display
             .phase(&format!("1/6 Start {count} nodes and two honeycombs"));
         self.display.note(&format!(
-            "all start from the published state of a real network; the honeycombs push to {fed}, the others have \
-             only their peers"
+            "all start from a real network's published state; honeycombs push to {fed}, the others have peers only"
         ));
         for place in 0..count {
             self.network.start(place, Beginning::Genesis)?;
@@ -146,7 +142,7 @@ impl Story {
         let place = place.context("no node is planned to go offline")?;
         let name = self.name(place);
         self.display.phase(&format!("3/6 Take {name} offline"));
-        self.remember(place).await?;
+        self.look().await?;
         self.node(place)?.kill("killed").await?;
         self.events.insert(place, "killed".to_owned());
         let missed = self
@@ -161,7 +157,7 @@ impl Story {
     }
 
     async fn damage(&mut self) -> anyhow::Result<()> {
-        let holed = self
+        let damaged = self
             .network
             .with(Fate::Holes)
             .context("no node is planned to be damaged")?;
@@ -169,35 +165,31 @@ impl Story {
             .network
             .with(Fate::Wiped)
             .context("no node is planned to be wiped")?;
-        let (holed_name, wiped_name) = (self.name(holed), self.name(wiped));
+        let (damaged_name, wiped_name) = (self.name(damaged), self.name(wiped));
         self.display
-            .phase(&format!("4/6 Damage {holed_name}, wipe {wiped_name}"));
-        if !self.held.contains_key(&holed) {
-            self.remember(holed).await?;
-        }
-        self.remember(wiped).await?;
+            .phase(&format!("4/6 Damage {damaged_name}, wipe {wiped_name}"));
         let seed = self.arguments.seed;
-        let node = self.node(holed)?;
-        node.stop("stopped, damaged").await?;
+        self.look().await?;
+        let node = self.node(damaged)?;
+        node.stop("damaged").await?;
         let directory = node.data.clone();
         let holes = tokio::task::spawn_blocking(move || damage::punch_holes(&directory, seed)).await??;
+        self.node(damaged)?.lost(&holes);
         let blocks: u64 = holes.iter().copied().map(BlockRange::len).sum();
-        if let Some(held) = self.held.get_mut(&holed) {
-            *held = held.saturating_sub(blocks);
-        }
         let event = format!("lost {} ranges, {} blocks", holes.len(), HumanCount(blocks));
-        self.display.note(&format!("{holed_name} is stopped and {event}"));
+        self.display
+            .note(&format!("{damaged_name} is stopped and {event}"));
         let before = self
             .events
-            .remove(&holed)
+            .remove(&damaged)
             .map(|event| event + "; ")
             .unwrap_or_default();
-        self.events.insert(holed, before + &event);
+        self.events.insert(damaged, before + &event);
 
         let node = self.node(wiped)?;
-        node.kill("killed, wiped").await?;
+        node.kill("wiped").await?;
         damage::wipe(&node.data)?;
-        self.held.insert(wiped, 0);
+        node.lost_everything();
         self.events.insert(wiped, "lost everything".to_owned());
         let missed = self
             .growth
@@ -213,8 +205,8 @@ impl Story {
     async fn bring_back(&mut self) -> anyhow::Result<()> {
         self.display.phase("5/6 Bring all back while the chain grows");
         let chain = self.network.chain();
-        for (place, held) in self.held.clone() {
-            let missing = chain.len().saturating_sub(held);
+        for place in self.events.keys().copied().collect::<Vec<_>>() {
+            let missing = self.node(place)?.missing(chain).block_count();
             self.display.note(&format!(
                 "{} comes back and is missing {} blocks",
                 self.name(place),
@@ -392,16 +384,6 @@ impl Story {
         }
         self.display.show(&picture);
         Ok(picture)
-    }
-
-    /// Notes how many blocks a node holds that is about to be broken.
-    async fn remember(&mut self, place: usize) -> anyhow::Result<()> {
-        let picture = self.look().await?;
-        let standing = picture.nodes.get(place).and_then(|node| node.standing());
-        let missing = standing.map_or(picture.chain.len(), |standing| standing.missing_blocks());
-        self.held
-            .insert(place, picture.chain.len().saturating_sub(missing));
-        Ok(())
     }
 
     /// Why nodes may be behind, as further lines of an error.
