@@ -9,20 +9,20 @@ use honeygraph_chain::peer::PeerId;
 use honeygraph_chain::planner::PlannerSettings;
 use honeygraph_chain::quorum::{VoterId, Voters};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, ApiSettings, Node, ServeLimits, serve};
-use crate::config::{Config, Start, SyncConfig, Verification, Voter, VoterName};
+use crate::config::{Config, ListenerConfig, Start, SyncConfig, Verification, Voter, VoterName};
 use crate::ingest::{Ingest, IngestSettings, SourceAuthenticator, SourceCommand, SourceId};
 use crate::metrics::{Metrics, NodeCollector};
 use crate::peers::PeerUrl;
 use crate::peers::address_guard::AddressGuard;
 use crate::peers::client::{ClientTimeouts, PeerClient};
 use crate::peers::registry::PeerRegistry;
-use crate::replica::{Replica, ReplicaHandle, ReplicaSettings};
-use crate::store::{Recovery, Store, StoreSettings};
+use crate::replica::{Replica, ReplicaHandle, ReplicaSettings, ReplicaStatus};
+use crate::store::{Recovery, Store, StoreError, StoreSettings};
 use crate::sync::{SyncEngine, SyncSettings};
 use crate::wire::shapes::VerificationPolicy;
 
@@ -48,79 +48,140 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
 /// Runs a node until `shutdown` is cancelled or its store fails.
 pub async fn run_until(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let listeners = Listeners::bind(&config).await?;
-    let data_dir = config.node.data_dir.clone();
-    let store_settings = StoreSettings {
-        cache_bytes: config.store.cache_bytes,
-        ..StoreSettings::default()
-    };
-    let (store, writer, recovery) = Store::open(&data_dir, &store_settings)?;
-    if let Recovery::LostCommits { found, acknowledged } = recovery {
-        tracing::error!(
-            found,
-            acknowledged,
-            "the journal is damaged: commits are lost; they are fetched again"
-        );
-    }
-    let peer_id = peer_id(&config, &data_dir)?;
-    let metrics = Metrics::new();
-    let replica = Replica::new(writer, replica_settings(&config, metrics.clone()))?;
-    let (outbox, to_sources) = mpsc::unbounded_channel();
-    let (replica, replica_ended) = ReplicaHandle::spawn(replica, outbox);
+    RunningNode::start(config, shutdown).await?.ended().await
+}
 
-    let sync_settings = sync_settings(&config, peer_id.clone(), &data_dir)?;
-    let configured = || {
-        let voters = sync_settings.peer_voters.iter().map(|(url, _)| url);
-        sync_settings
-            .peers
-            .iter()
-            .chain(&sync_settings.honeycomb_nodes)
-            .chain(&sync_settings.ipfs_gateways)
-            .chain(voters)
-    };
-    let guard = AddressGuard::new(configured());
-    let client = PeerClient::new(&peer_id, guard, ClientTimeouts::default())?;
-    let (sync, sync_task) = SyncEngine::spawn(sync_settings, replica.clone(), store.clone(), client, metrics.clone(), shutdown.child_token())?;
+/// A node that runs.
+#[derive(Debug)]
+pub struct RunningNode {
+    /// Where it listens.
+    pub addresses: ListenerConfig,
+    /// What it calls itself.
+    pub peer_id: PeerId,
+    shutdown: CancellationToken,
+    shutdown_timeout: Duration,
+    replica: ReplicaHandle,
+    replica_ended: oneshot::Receiver<Result<(), StoreError>>,
+    sync_task: JoinHandle<()>,
+    ingest_task: JoinHandle<()>,
+    outbox_task: JoinHandle<()>,
+    api_tasks: JoinSet<()>,
+}
 
-    let ingest = ingest(&config, &peer_id, &store, &replica)?;
-    let ingest_task = tokio::spawn({
-        let (ingest, shutdown) = (ingest.clone(), shutdown.child_token());
-        async move { ingest.serve(listeners.ingest, shutdown).await }
-    });
-    let outbox_task = tokio::spawn(tell_sources(ingest, to_sources));
-    metrics.collect(NodeCollector::new(store.clone(), replica.status(), sync.view()));
-    let api = Node::new(api_settings(&config, peer_id.clone())?, store, replica.clone(), Arc::new(sync), metrics);
-    let api_tasks = serve_api(&config, api, (listeners.public, listeners.admin, listeners.metrics), &shutdown);
-    tracing::info!(peer_id = %peer_id, network = %config.network.name, "node started");
-
-    let mut replica_ended = replica_ended;
-    let failed = tokio::select! {
-        () = shutdown.cancelled() => None,
-        ended = &mut replica_ended => Some(ended),
-    };
-    shutdown.cancel();
-    tracing::info!("stopping: finishing the running commit and answers");
-    // Everybody who could hand something to the replica goes first; with the last handle it ends.
-    let stopped = tokio::time::timeout(config.shutdown_timeout, async {
-        api_tasks.join_all().await;
-        let _ = sync_task.await;
-        let _ = ingest_task.await;
-        outbox_task.abort();
-        drop(replica);
-        match failed {
-            Some(ended) => ended,
-            None => replica_ended.await,
+impl RunningNode {
+    /// Starts a node that runs until `shutdown` is cancelled or its store fails. Its listeners are bound and
+    /// its store is open when this returns.
+    pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Self> {
+        let listeners = Listeners::bind(&config).await?;
+        let addresses = listeners.addresses()?;
+        let data_dir = config.node.data_dir.clone();
+        let store_settings = StoreSettings {
+            cache_bytes: config.store.cache_bytes,
+            ..StoreSettings::default()
+        };
+        let (store, writer, recovery) = Store::open(&data_dir, &store_settings)?;
+        if let Recovery::LostCommits { found, acknowledged } = recovery {
+            tracing::error!(
+                found,
+                acknowledged,
+                "the journal is damaged: commits are lost; they are fetched again"
+            );
         }
-    })
-    .await;
-    match stopped {
-        Ok(Ok(result)) => result.context("the store failed"),
-        Ok(Err(_)) => anyhow::bail!("the replica's thread ended without saying why"),
-        Err(_) => anyhow::bail!(
-            "stopping took longer than {} s",
-            config.shutdown_timeout.as_secs()
-        ),
+        let peer_id = peer_id(&config, &data_dir)?;
+        let metrics = Metrics::new();
+        let replica = Replica::new(writer, replica_settings(&config, metrics.clone()))?;
+        let (outbox, to_sources) = mpsc::unbounded_channel();
+        let (replica, replica_ended) = ReplicaHandle::spawn(replica, outbox);
+
+        let sync_settings = sync_settings(&config, peer_id.clone(), &data_dir)?;
+        let client = peer_client(&peer_id, &sync_settings)?;
+        let (sync, sync_task) = SyncEngine::spawn(
+            sync_settings,
+            replica.clone(),
+            store.clone(),
+            client,
+            metrics.clone(),
+            shutdown.child_token(),
+        )?;
+
+        let ingest = ingest(&config, &peer_id, &store, &replica)?;
+        let ingest_task = tokio::spawn({
+            let (ingest, shutdown) = (ingest.clone(), shutdown.child_token());
+            async move { ingest.serve(listeners.ingest, shutdown).await }
+        });
+        let outbox_task = tokio::spawn(tell_sources(ingest, to_sources));
+        metrics.collect(NodeCollector::new(store.clone(), replica.status(), sync.view()));
+        let settings = api_settings(&config, peer_id.clone())?;
+        let api = Node::new(settings, store, replica.clone(), Arc::new(sync), metrics);
+        let http = (listeners.public, listeners.admin, listeners.metrics);
+        let api_tasks = serve_api(&config, api, http, &shutdown);
+        tracing::info!(peer_id = %peer_id, network = %config.network.name, "node started");
+        Ok(Self {
+            addresses,
+            peer_id,
+            shutdown,
+            shutdown_timeout: config.shutdown_timeout,
+            replica,
+            replica_ended,
+            sync_task,
+            ingest_task,
+            outbox_task,
+            api_tasks,
+        })
     }
+
+    /// Where the replica stands, after each change.
+    pub fn status(&self) -> watch::Receiver<ReplicaStatus> {
+        self.replica.status()
+    }
+
+    /// Waits until the node is told to stop or its store fails, and takes it apart: the running commit and
+    /// answers are finished.
+    pub async fn ended(mut self) -> anyhow::Result<()> {
+        let failed = tokio::select! {
+            () = self.shutdown.cancelled() => None,
+            ended = &mut self.replica_ended => Some(ended),
+        };
+        self.shutdown.cancel();
+        tracing::info!("stopping: finishing the running commit and answers");
+        // Everybody who could hand something to the replica goes first; with the last handle it ends.
+        let stopped = tokio::time::timeout(self.shutdown_timeout, async {
+            self.api_tasks.join_all().await;
+            for task in [self.sync_task, self.ingest_task] {
+                if let Err(error) = task.await {
+                    tracing::error!(%error, "a part of the node failed");
+                }
+            }
+            self.outbox_task.abort();
+            drop(self.replica);
+            match failed {
+                Some(ended) => ended,
+                None => self.replica_ended.await,
+            }
+        })
+        .await;
+        match stopped {
+            Ok(Ok(result)) => result.context("the store failed"),
+            Ok(Err(_)) => anyhow::bail!("the replica's thread ended without saying why"),
+            Err(_) => anyhow::bail!("stopping took longer than {} s", self.shutdown_timeout.as_secs()),
+        }
+    }
+}
+
+/// A client that reaches strangers at global addresses only, and what our configuration names anywhere.
+fn peer_client(peer_id: &PeerId, settings: &SyncSettings) -> anyhow::Result<PeerClient> {
+    let voters = settings.peer_voters.iter().map(|(url, _)| url);
+    let configured = settings
+        .peers
+        .iter()
+        .chain(&settings.honeycomb_nodes)
+        .chain(&settings.ipfs_gateways)
+        .chain(voters);
+    Ok(PeerClient::new(
+        peer_id,
+        AddressGuard::new(configured),
+        ClientTimeouts::default(),
+    )?)
 }
 
 struct Listeners {
@@ -131,6 +192,16 @@ struct Listeners {
 }
 
 impl Listeners {
+    /// Where they listen, with the ports that were free.
+    fn addresses(&self) -> anyhow::Result<ListenerConfig> {
+        Ok(ListenerConfig {
+            public: self.public.local_addr()?,
+            ingest: self.ingest.local_addr()?,
+            admin: self.admin.local_addr()?,
+            metrics: self.metrics.local_addr()?,
+        })
+    }
+
     async fn bind(config: &Config) -> anyhow::Result<Self> {
         let bind = |name: &'static str, address| async move {
             let listener = TcpListener::bind(address)
@@ -162,10 +233,30 @@ fn serve_api(
         shutdown_timeout: config.shutdown_timeout / 2,
     };
     let mut tasks = JoinSet::new();
-    let public_limits = limits(config.limits.concurrent_requests.saturating_mul(CONNECTIONS_A_REQUEST));
-    tasks.spawn(serve(public, api::public::router(Arc::clone(&api)), public_limits, shutdown.child_token()));
-    tasks.spawn(serve(admin, api::admin::router(Arc::clone(&api)), limits(OWN_CONNECTIONS), shutdown.child_token()));
-    tasks.spawn(serve(metrics, api::probes::router(api), limits(OWN_CONNECTIONS), shutdown.child_token()));
+    let public_limits = limits(
+        config
+            .limits
+            .concurrent_requests
+            .saturating_mul(CONNECTIONS_A_REQUEST),
+    );
+    tasks.spawn(serve(
+        public,
+        api::public::router(Arc::clone(&api)),
+        public_limits,
+        shutdown.child_token(),
+    ));
+    tasks.spawn(serve(
+        admin,
+        api::admin::router(Arc::clone(&api)),
+        limits(OWN_CONNECTIONS),
+        shutdown.child_token(),
+    ));
+    tasks.spawn(serve(
+        metrics,
+        api::probes::router(api),
+        limits(OWN_CONNECTIONS),
+        shutdown.child_token(),
+    ));
     tasks
 }
 
@@ -173,7 +264,12 @@ fn api_settings(config: &Config, peer_id: PeerId) -> anyhow::Result<ApiSettings>
     Ok(ApiSettings {
         network: config.network.name.to_string().parse()?,
         peer_id,
-        advertise_url: config.node.advertise_url.as_ref().map(|url| url.as_str().parse()).transpose()?,
+        advertise_url: config
+            .node
+            .advertise_url
+            .as_ref()
+            .map(|url| url.as_str().parse())
+            .transpose()?,
         verification: match config.network.verification {
             Verification::Strict => VerificationPolicy::Strict,
             Verification::Quorum => VerificationPolicy::Quorum,

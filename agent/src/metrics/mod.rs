@@ -36,6 +36,7 @@ pub struct Metrics {
     http_requests: Family<HttpLabels, Counter>,
     http_seconds: Histogram,
     rate_limited: Counter,
+    batches_encoded: Counter,
 }
 
 impl Default for Metrics {
@@ -89,6 +90,12 @@ impl Metrics {
             "Requests of the public API refused because their address sent too many",
             rate_limited.clone(),
         );
+        let batches_encoded = Counter::default();
+        registry.register(
+            "batches_encoded",
+            "Ranges of blocks that were encoded for peers; what a cache answered is not counted",
+            batches_encoded.clone(),
+        );
         Self {
             registry: Arc::new(Mutex::new(registry)),
             commits,
@@ -97,6 +104,7 @@ impl Metrics {
             http_requests,
             http_seconds,
             rate_limited,
+            batches_encoded,
         }
     }
 
@@ -145,6 +153,11 @@ impl Metrics {
     /// The public API has refused a request of an address that sends too many.
     pub(crate) fn count_rate_limited(&self) {
         self.rate_limited.inc();
+    }
+
+    /// A range of blocks was encoded.
+    pub(crate) fn count_batch_encoded(&self) {
+        self.batches_encoded.inc();
     }
 
     /// All metrics as text.

@@ -16,8 +16,8 @@ mod tip;
 
 pub use extend::{ExtendOutcome, FetchedBlock};
 pub use history::HistoryOutcome;
-pub use start::{StartDocuments, StartError};
 pub(crate) use reorganize::checkpoint_chain_at;
+pub use start::{StartDocuments, StartError};
 pub use status::{ReplicaStatus, SourceStatus};
 pub use thread::{HoldAnswer, HoldError, ReplicaGone, ReplicaHandle};
 pub use tip::Provenance;

@@ -104,6 +104,9 @@ pub(super) fn chunk_key(id: ContentId, chunk: u32) -> [u8; 36] {
 pub(super) fn chunk_of_key(key: &[u8]) -> Result<u32, StoreError> {
     match key.last_chunk::<4>() {
         Some(chunk) if key.len() == 36 => Ok(u32::from_be_bytes(*chunk)),
-        _ => Err(StoreError::damaged("key of a document", format_args!("{} bytes", key.len()))),
+        _ => Err(StoreError::damaged(
+            "key of a document",
+            format_args!("{} bytes", key.len()),
+        )),
     }
 }

@@ -4,6 +4,8 @@
 //! one fjall database, and one [`Transaction`] changes them together. There is one [`Writer`]; everybody
 //! else reads a [`View`], which stays as it is while commits go on. See `docs/store.md`.
 
+mod chain_walk;
+pub mod check;
 mod error;
 mod last_commit;
 mod layout;
@@ -11,14 +13,15 @@ mod migrate;
 mod position;
 mod record;
 mod transaction;
+pub mod transfer;
 mod view;
 
 pub use error::StoreError;
+pub(crate) use layout::DOCUMENT_CHUNK_BYTES;
 pub use position::Position;
 pub(crate) use record::leaf_from_bytes;
 pub use record::{CheckpointRecord, PeerRecord, StoredBlock, Verification};
 pub use transaction::{StateReplacement, Transaction, Writer};
-pub(crate) use layout::DOCUMENT_CHUNK_BYTES;
 pub use view::View;
 
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fjall::{OwnedWriteBatch as WriteBatch, PersistMode};
+use fjall::{Keyspace, OwnedWriteBatch as WriteBatch, PersistMode};
 use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::interval::IntervalSet;
 use honeygraph_chain::state::{Leaf, LeafChange};
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::last_commit::LastCommitFile;
 use super::layout::{
-    DOCUMENT_CHUNK_BYTES, POSITION_KEY, REPLACING_STATE_KEY, chunk_key, fork_key, number_key,
+    DOCUMENT_CHUNK_BYTES, POSITION_KEY, REPLACING_STATE_KEY, chunk_key, fork_key, key_number, number_key,
 };
 use super::record::{CheckpointRecord, PeerRecord, StoredBlock, json_to_bytes, undo_to_bytes};
 use super::{Position, Store, StoreError};
@@ -214,6 +214,48 @@ impl Transaction<'_> {
                 .remove(&self.writer.store.keyspaces.blocks, number_key(number));
         }
         self.have.remove(range);
+    }
+
+    /// Removes canonical blocks and says how many there were.
+    pub(super) fn remove_blocks_counted(&mut self, range: BlockRange) -> u64 {
+        let held = self.have.present_in(range).map(BlockRange::len).sum();
+        self.remove_blocks(range);
+        held
+    }
+
+    /// Makes the intervals again from the stored blocks, whatever their rows say.
+    pub(super) fn rebuild_intervals(&mut self) -> Result<(), StoreError> {
+        let keyspaces = &self.writer.store.keyspaces;
+        self.rows_before.clear();
+        for row in keyspaces.have.iter() {
+            let (start, end) = row.into_inner()?;
+            match key_number(&start) {
+                Ok(number) if number_key(number) == *start => {
+                    let end = key_number(&end).unwrap_or(BlockNumber::MAX);
+                    self.rows_before.insert(number, end);
+                }
+                _ => self.batch.remove(&keyspaces.have, start),
+            }
+        }
+        self.have = IntervalSet::new();
+        for row in keyspaces.blocks.iter() {
+            let key = row.key()?;
+            if key.len() == size_of::<u64>() {
+                self.have.insert(BlockRange::single(key_number(&key)?));
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a row that is damaged.
+    pub(super) fn remove_row(&mut self, keyspace: &Keyspace, key: &[u8]) {
+        self.batch.remove(keyspace, key);
+    }
+
+    /// Writes an entry of the index of checkpoints again.
+    pub(super) fn index_checkpoint(&mut self, id: ContentId, number: [u8; 8]) {
+        self.batch
+            .insert(&self.writer.store.keyspaces.checkpoint_ids, *id.digest(), number);
     }
 
     /// Stores a block that is not on the canonical chain.

@@ -138,7 +138,9 @@ impl View {
 
     /// One stored piece of a document, counted from 0: all but the last have 256 KiB.
     pub fn document_chunk(&self, id: ContentId, chunk: u32) -> Result<Option<Vec<u8>>, StoreError> {
-        let bytes = self.snapshot.get(&self.keyspaces.documents, chunk_key(id, chunk))?;
+        let bytes = self
+            .snapshot
+            .get(&self.keyspaces.documents, chunk_key(id, chunk))?;
         Ok(bytes.map(|bytes| bytes.to_vec()))
     }
 
@@ -150,7 +152,9 @@ impl View {
         };
         let (key, value) = last.into_inner()?;
         let before = chunk_of_key(&key)?;
-        Ok(Some(u64::from(before) * DOCUMENT_CHUNK_BYTES as u64 + value.len() as u64))
+        Ok(Some(
+            u64::from(before) * DOCUMENT_CHUNK_BYTES as u64 + value.len() as u64,
+        ))
     }
 
     /// Whether a document is stored.

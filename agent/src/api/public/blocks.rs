@@ -176,7 +176,9 @@ async fn encoded(
     };
     let store = node.store.clone();
     let network = node.settings.network.clone();
+    let metrics = node.metrics.clone();
     let encode = async move {
+        metrics.count_batch_encoded();
         let work = move || encode(&store.view(), &network, range, coding).map(Arc::new);
         tokio::task::spawn_blocking(work)
             .await

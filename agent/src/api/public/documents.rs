@@ -199,12 +199,17 @@ fn logged(error: ApiError) -> std::io::Error {
 }
 
 async fn find(node: &Node, id: ContentId) -> Result<Source, ApiError> {
-    let stored = node.read(move |view| Ok((view.document_bytes(id)?, view.checkpoint_by_id(id)?)));
-    let record = match stored.await? {
-        (Some(length), _) => return Ok(Source::Stored { length }),
-        (None, record) => record.filter(|record| record.kind == CheckpointKind::Delta),
+    let not_found = || ApiError::NotFound("Document not found".to_owned());
+    // A document is whole once its checkpoint is recorded.
+    let recorded = node.read(move |view| match view.checkpoint_by_id(id)? {
+        Some(record) => Ok(Some((record, view.document_bytes(id)?))),
+        None => Ok(None),
+    });
+    let record = match recorded.await?.ok_or_else(not_found)? {
+        (_, Some(length)) => return Ok(Source::Stored { length }),
+        (record, None) if record.kind == CheckpointKind::Delta => record,
+        _ => return Err(not_found()),
     };
-    let record = record.ok_or_else(|| ApiError::NotFound("Document not found".to_owned()))?;
     let store = node.store.clone();
     let computed = node.caches.documents.try_get_with(id, async move {
         compute(move || delta(&store.view(), &record))

@@ -70,7 +70,8 @@ impl SyncEngine {
         match outcome {
             ExtendOutcome::Accepted { applied, .. } => {
                 self.count_synced(&run);
-                self.metrics.count_sync_blocks(BlockOutcome::Committed, run.blocks.len() as u64);
+                self.metrics
+                    .count_sync_blocks(BlockOutcome::Committed, run.blocks.len() as u64);
                 self.needed_bytes += bytes_of(&run);
                 self.settle_blame(&run);
                 if applied < range.end() {
@@ -119,7 +120,8 @@ impl SyncEngine {
                 };
                 let whole =
                     BlockRange::new(discarded.start().min(range.start()), range.end()).unwrap_or(range);
-                self.metrics.count_sync_blocks(BlockOutcome::Refused, run.blocks.len() as u64);
+                self.metrics
+                    .count_sync_blocks(BlockOutcome::Refused, run.blocks.len() as u64);
                 tracing::warn!(range = %whole, %fault, peers = ?blamed, "blocks refused");
                 self.buffer.discard(whole);
                 self.step(Event::RangeRejected {

@@ -117,7 +117,8 @@ impl SyncEngine {
         match outcome {
             HistoryOutcome::Stored => {
                 self.count_synced(&run);
-                self.metrics.count_sync_blocks(BlockOutcome::Committed, run.blocks.len() as u64);
+                self.metrics
+                    .count_sync_blocks(BlockOutcome::Committed, run.blocks.len() as u64);
                 self.needed_bytes += bytes_of(&run);
                 self.step(Event::RangeCommitted { range });
             }
@@ -126,7 +127,8 @@ impl SyncEngine {
                 self.history.needs = Some(range);
             }
             HistoryOutcome::Rejected { at, fault } => {
-                self.metrics.count_sync_blocks(BlockOutcome::Refused, run.blocks.len() as u64);
+                self.metrics
+                    .count_sync_blocks(BlockOutcome::Refused, run.blocks.len() as u64);
                 tracing::warn!(peer = %run.peer, block = %at, %fault, "blocks of the past refused");
                 self.step(Event::RangeRejected {
                     range,

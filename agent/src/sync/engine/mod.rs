@@ -392,9 +392,14 @@ impl SyncEngine {
     }
 
     fn count_request(&self, order: &FetchOrder, fault: Option<&FetchFault>) {
-        let peer = self.registry.get(&order.peer).filter(|peer| peer.source == PeerSource::Configured);
+        let peer = self
+            .registry
+            .get(&order.peer)
+            .filter(|peer| peer.source == PeerSource::Configured);
         let name = peer.map(|peer| peer.url.to_string());
-        let label = name.as_deref().map_or(PeerLabel::Discovered, PeerLabel::Configured);
+        let label = name
+            .as_deref()
+            .map_or(PeerLabel::Discovered, PeerLabel::Configured);
         let outcome = match fault {
             None => RequestOutcome::Success,
             Some(FetchFault::Peer(fault)) => RequestOutcome::Fault(*fault),

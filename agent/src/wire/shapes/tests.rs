@@ -73,7 +73,9 @@ fn what_only_ours_have_round_trips() {
         json!({"checkpoints": [{"blockNum": 1, "kind": "delta", "stateHash": hash,
         "blockHash": hash, "stateDigest": digest, "documentBytes": 7}]}),
     );
-    same::<StateAnswer>(json!({"path": "a/b", "fork": "main", "blockNum": 1, "truncated": false, "data": {"c": 1}}));
+    same::<StateAnswer>(
+        json!({"path": "a/b", "fork": "main", "blockNum": 1, "truncated": false, "data": {"c": 1}}),
+    );
     same::<SyncStatus>(json!({
         "isSyncing": false, "lastSyncBlock": 5, "peers": [], "head": 9, "stateHeight": 9, "lib": 5,
         "networkHead": 10, "lag": 1,

@@ -1,0 +1,79 @@
+//! Probes and metrics.
+
+use super::*;
+use crate::metrics::{BlockOutcome, PeerLabel, RequestOutcome};
+
+async fn ask(node: &Fixture, path: &str) -> Answer {
+    send(crate::api::probes::router(Arc::clone(&node.node)), request(Method::GET, path, None)).await
+}
+
+#[tokio::test]
+async fn a_node_with_a_state_is_ready() {
+    let node = Fixture::new();
+    for path in ["/livez", "/startupz"] {
+        assert_eq!(ask(&node, path).await.good()["alive"], true);
+    }
+    let ready = ask(&node, "/readyz").await.good();
+    assert_eq!(ready["ready"], true);
+    assert_eq!(ready["mode"], "follow");
+    assert_eq!(ready["stateHeight"], at(HEAD).get());
+    assert_eq!(ready["lag"], 0);
+    assert!(ready["ageSeconds"].as_u64().unwrap() > 1_000_000);
+}
+
+#[tokio::test]
+async fn a_node_without_a_state_is_alive_but_not_ready() {
+    let node = Fixture::empty();
+    ask(&node, "/livez").await.good();
+    let answer = ask(&node, "/readyz").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.json()["ready"], false);
+    ask(&node, "/nothing").await.error(StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn metrics_have_the_names_that_alerts_ask_for() {
+    let node = Fixture::new();
+    node.get("/health").await;
+    node.get(&format!("/api/sync/hash/{}", at(3))).await;
+    node.get("/nothing").await;
+    let metrics = &node.node.metrics;
+    metrics.observe_commit(Duration::from_millis(3));
+    metrics.count_peer_request(PeerLabel::Configured("alive"), RequestOutcome::Success);
+    metrics.count_peer_request(PeerLabel::Discovered, RequestOutcome::Cancelled);
+    metrics.count_sync_blocks(BlockOutcome::Committed, 5);
+    let answer = ask(&node, "/metrics").await;
+    assert!(answer.header("content-type").starts_with("application/openmetrics-text"));
+    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    let height = at(HEAD);
+    for line in [
+        format!("honeygraph_head_block {height}"),
+        format!("honeygraph_state_height_block {height}"),
+        format!("honeygraph_irreversible_block {}", at(FINAL)),
+        "honeygraph_sync_lag_blocks 0".to_owned(),
+        "honeygraph_missing_blocks 0".to_owned(),
+        "honeygraph_gaps_detected_total 3".to_owned(),
+        "honeygraph_peers{state=\"alive\"} 1".to_owned(),
+        "honeygraph_peers{state=\"unreachable\"} 1".to_owned(),
+        "honeygraph_peers{state=\"banned\"} 0".to_owned(),
+        "honeygraph_peer_requests_total{peer=\"alive\",outcome=\"success\"} 1".to_owned(),
+        "honeygraph_peer_requests_total{peer=\"discovered\",outcome=\"cancelled\"} 1".to_owned(),
+        "honeygraph_sync_blocks_total{outcome=\"committed\"} 5".to_owned(),
+        "honeygraph_reorgs_total 0".to_owned(),
+        "honeygraph_reorg_depth_blocks 0".to_owned(),
+        "honeygraph_state_hash_mismatches_total 0".to_owned(),
+        "honeygraph_commit_duration_seconds_count 1".to_owned(),
+        "honeygraph_http_requests_total{listener=\"public\",route=\"/health\",status=\"200\"} 1".to_owned(),
+        "honeygraph_http_requests_total{listener=\"public\",route=\"/api/sync/hash/{block}\",status=\"200\"} 1"
+            .to_owned(),
+        "honeygraph_http_requests_total{listener=\"public\",route=\"unknown\",status=\"404\"} 1".to_owned(),
+        format!("honeygraph_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")),
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    for name in ["honeygraph_network_head_timestamp_seconds ", "honeygraph_store_bytes ", "honeygraph_sync_buffer_bytes "] {
+        assert!(text.lines().any(|line| line.starts_with(name)), "{name}");
+    }
+    // The source on the fork stands apart from this replica, if it is connected.
+    assert!(text.contains("honeygraph_fork_divergence "));
+}

@@ -1,0 +1,132 @@
+//! Nodes in this process, on free ports of loopback.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Parser;
+use honeygraph_agent::config::{self, RawConfig};
+use honeygraph_agent::node::RunningNode;
+use honeygraph_agent::replica::ReplicaStatus;
+use honeygraph_chain::{BlockNumber, ContentId};
+use honeygraph_honeycomb::generator::GeneratorSettings;
+use honeygraph_honeycomb::honeycomb_node::HoneycombNode;
+use honeygraph_honeycomb::receiver::ReceiverSettings;
+use honeygraph_honeycomb::reference_chain::{ChainSettings, ReferenceChain};
+use tokio_util::sync::CancellationToken;
+
+/// Longest wait for anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    config: RawConfig,
+}
+
+/// A node of a test.
+pub(crate) struct TestNode {
+    pub(crate) running: RunningNode,
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl TestNode {
+    /// Starts a node in a directory, with further flags.
+    pub(crate) async fn start(directory: &Path, flags: &[&str]) -> Self {
+        let data_dir = directory.join("data");
+        let data_dir = data_dir.to_str().unwrap();
+        let mut arguments = vec!["agent", "--data-dir", data_dir, "--network", "dlux"];
+        for listener in [
+            "--public-listen",
+            "--ingest-listen",
+            "--admin-listen",
+            "--metrics-listen",
+        ] {
+            arguments.extend([listener, "127.0.0.1:0"]);
+        }
+        arguments.extend(["--sync-interval", "1000"]);
+        arguments.extend(flags);
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
+        let raw = Arguments::try_parse_from(arguments).unwrap().config;
+        let config = config::validate(raw, &config::read_small_file).unwrap();
+        let shutdown = CancellationToken::new();
+        let running = RunningNode::start(config, shutdown.clone()).await.unwrap();
+        Self { running, shutdown }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.running.addresses.public)
+    }
+
+    pub(crate) fn ingest_url(&self) -> String {
+        format!("ws://{}", self.running.addresses.ingest)
+    }
+
+    /// Waits until the replica is as it should be.
+    pub(crate) async fn wait_for(&self, what: &str, is: impl FnMut(&ReplicaStatus) -> bool) -> ReplicaStatus {
+        let mut status = self.running.status();
+        match tokio::time::timeout(PATIENCE, status.wait_for(is)).await {
+            Ok(Ok(status)) => status.clone(),
+            Ok(Err(_)) => panic!("the node stopped while waiting for {what}"),
+            Err(_) => panic!(
+                "waited too long for {what}: {:#?}",
+                self.running.status().borrow().clone()
+            ),
+        }
+    }
+
+    /// Waits until a block's state is applied and nothing up to it is missing from `start` on.
+    pub(crate) async fn wait_complete(&self, start: BlockNumber, head: BlockNumber) -> ReplicaStatus {
+        self.wait_for(&format!("{start}..={head}"), |status| {
+            status
+                .position
+                .as_ref()
+                .is_some_and(|position| position.state_height >= head)
+                && status
+                    .have
+                    .missing_in(honeygraph_chain::BlockRange::new(start, head).unwrap())
+                    .next()
+                    .is_none()
+        })
+        .await
+    }
+
+    pub(crate) async fn stop(self) {
+        self.shutdown.cancel();
+        self.running.ended().await.unwrap();
+    }
+}
+
+/// A honeycomb stand-in that replays the published chain.
+pub(crate) fn honeycomb() -> HoneycombNode {
+    let settings = ChainSettings {
+        generator: GeneratorSettings::default(),
+        ..ChainSettings::default()
+    };
+    HoneycombNode::start(ReferenceChain::from_vectors(settings).unwrap())
+}
+
+/// Writes the genesis document of a honeycomb to a file.
+pub(crate) fn genesis_file(honeycomb: &HoneycombNode, directory: &Path) -> String {
+    let path = directory.join("genesis.json");
+    std::fs::write(&path, honeycomb.read(|chain| chain.genesis_document().to_vec())).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// Has a honeycomb feed a node.
+pub(crate) fn feed(honeycomb: &HoneycombNode, node: &TestNode) {
+    honeycomb.add_receiver(&node.url(), ReceiverSettings::new(node.ingest_url()));
+}
+
+/// Hash of a block of the reference chain.
+pub(crate) fn reference_hash(honeycomb: &HoneycombNode, number: BlockNumber) -> ContentId {
+    honeycomb.read(|chain| chain.block(number).unwrap().block.hash())
+}
+
+/// First block of the published chain.
+pub(crate) fn first_block(honeycomb: &HoneycombNode) -> BlockNumber {
+    honeycomb.read(ReferenceChain::genesis_block).next()
+}
