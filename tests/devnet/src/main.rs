@@ -81,20 +81,12 @@ async fn devnet(arguments: Arguments) -> anyhow::Result<Ending> {
     let network = Network::prepare(&plan, arguments.seed, ports, &place.folders).await?;
     let keep = arguments.keep;
     let mut story = Story::new(arguments, network)?;
-    let ended = {
-        let told = async {
-            story.play().await?;
-            if keep {
-                print_line(&description(story.network(), &place.folders));
-                story.keep().await?;
-            }
-            Ok(())
-        };
-        tokio::select! {
-            ended = told => ended.map(|()| Ending::Healed),
-            interrupted = interruption() => interrupted.map(|()| Ending::Interrupted),
-        }
-    };
+    let mut ended = unless_interrupted(story.play()).await;
+    if keep && matches!(ended, Ok(Ending::Healed)) {
+        print_line(&description(story.network(), &place.folders));
+        // Ctrl-C is how this is meant to end.
+        ended = unless_interrupted(story.keep()).await.map(|_| Ending::Healed);
+    }
     let stopped = story.end().await;
     if keep {
         place.keep();
@@ -102,6 +94,14 @@ async fn devnet(arguments: Arguments) -> anyhow::Result<Ending> {
     let ending = ended?;
     stopped?;
     Ok(ending)
+}
+
+/// Does something until it is done, or until Ctrl-C or SIGTERM.
+async fn unless_interrupted(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<Ending> {
+    tokio::select! {
+        done = work => done.map(|()| Ending::Healed),
+        interrupted = interruption() => interrupted.map(|()| Ending::Interrupted),
+    }
 }
 
 /// Returns at Ctrl-C and at SIGTERM.
@@ -124,7 +124,7 @@ impl Place {
         let (network, temporary) = match &arguments.directory {
             Some(directory) => {
                 create_empty(directory)?;
-                (directory.clone(), None)
+                (absolute(directory)?, None)
             }
             None => {
                 let temporary = tempfile::Builder::new().prefix("honeygraph-devnet-").tempdir();
@@ -132,10 +132,10 @@ impl Place {
                 (temporary.path().to_owned(), Some(temporary))
             }
         };
-        let logs = arguments
-            .log_directory
-            .clone()
-            .unwrap_or_else(|| network.join("logs"));
+        let logs = match &arguments.log_directory {
+            Some(directory) => absolute(directory)?,
+            None => network.join("logs"),
+        };
         std::fs::create_dir_all(&logs).with_context(|| format!("{} cannot be made", logs.display()))?;
         Ok(Self {
             folders: Folders { network, logs },
@@ -149,6 +149,11 @@ impl Place {
             print_line(&format!("stores and logs are in {}", temporary.keep().display()));
         }
     }
+}
+
+/// The whole path, for those who read it elsewhere.
+fn absolute(directory: &Path) -> anyhow::Result<PathBuf> {
+    std::path::absolute(directory).with_context(|| directory.display().to_string())
 }
 
 fn create_empty(directory: &Path) -> anyhow::Result<()> {
