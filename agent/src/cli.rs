@@ -44,6 +44,8 @@ enum Command {
     Export(ExportArguments),
     /// Take a file that another node exported; the node has to be stopped
     Import(ImportArguments),
+    /// Print the OpenAPI document of the public API
+    Openapi,
 }
 
 #[derive(Debug, Args)]
@@ -164,6 +166,13 @@ impl Cli {
                     .map(|trusted| (trusted.block, trusted.content_id)),
                 arguments.document_bytes_max,
             ),
+            Command::Openapi => crate::api::openapi()
+                .to_pretty_json()
+                .map_err(Into::into)
+                .map(|text| {
+                    say(text);
+                    ExitCode::SUCCESS
+                }),
         };
         outcome.unwrap_or_else(|error| failure(&error))
     }

@@ -370,7 +370,7 @@ pub struct LimitArguments {
 #[command(next_help_heading = "Process")]
 pub struct ProcessArguments {
     /// Which log lines are written: a level, or a filter a module
-    #[arg(long, env, value_name = "FILTER", default_value = "info", value_parser = str::parse::<LogFilter>)]
+    #[arg(long, env, value_name = "FILTER", default_value = "info,fjall=warn,lsm_tree=error", value_parser = str::parse::<LogFilter>)]
     pub log: LogFilter,
 
     /// How log lines are written

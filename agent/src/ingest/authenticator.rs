@@ -130,7 +130,7 @@ mod tests {
     }
 
     fn secret(text: &str) -> Secret {
-        format!("{text}-padded-to-16").parse().unwrap()
+        format!("{text}-padded-to-sixteen").parse().unwrap()
     }
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -150,19 +150,19 @@ mod tests {
         let ask =
             |pairs: &[(&'static str, &str)], remote| authenticator.authenticate(&headers(pairs), remote);
         assert_eq!(
-            ask(&[("authorization", "Bearer secret-2-padded-to-16")], far),
+            ask(&[("authorization", "Bearer secret-2-padded-to-sixteen")], far),
             Ok(id("two"))
         );
         assert_eq!(
-            ask(&[("authorization", "bearer  secret-1-padded-to-16")], near),
+            ask(&[("authorization", "bearer  secret-1-padded-to-sixteen")], near),
             Ok(id("one"))
         );
         for wrong in [
-            "Bearer secret-3-padded-to-16",
+            "Bearer secret-3-padded-to-sixteen",
             "Bearer ",
-            "Basic secret-1-padded-to-16",
-            "secret-1-padded-to-16",
-            "Bearer secret-1-padded-to-16x",
+            "Basic secret-1-padded-to-sixteen",
+            "secret-1-padded-to-sixteen",
+            "Bearer secret-1-padded-to-sixteenx",
         ] {
             for remote in [near, far] {
                 assert_eq!(

@@ -45,6 +45,8 @@ pub enum ExtendOutcome {
         /// Who gave which of the discarded blocks, so that the liar is known once the right ones are.
         evidence: Vec<(PeerId, BlockReference)>,
     },
+    /// Blocks since the last checkpoint are missing; they have to be filled in first.
+    NeedsHistory,
     /// Blocks without hashes of their own are only taken where a known checkpoint proves them; this one is
     /// not known yet.
     NeedsCheckpoint {
@@ -74,6 +76,9 @@ impl Replica {
         let Some(running) = &self.running else {
             return Ok(ExtendOutcome::Halted);
         };
+        if !running.stage.tip.is_whole {
+            return Ok(ExtendOutcome::NeedsHistory);
+        }
         let next = running.stage.tip.number.next();
         match blocks.first() {
             Some(first) if first.block.number() == next => {}
@@ -122,7 +127,9 @@ impl Replica {
                         StageError::NotNext { .. } => PeerFault::WrongNumber,
                         StageError::BrokenLink { .. } => PeerFault::BrokenLink,
                         StageError::BreaksState { .. } => PeerFault::BreaksState,
-                        StageError::CheckpointMismatch { .. } | StageError::Store(_) => {
+                        StageError::CheckpointMismatch { .. }
+                        | StageError::PeriodNotWhole { .. }
+                        | StageError::Store(_) => {
                             self.counters.state_hash_mismatches += 1;
                             PeerFault::CheckpointMismatch
                         }

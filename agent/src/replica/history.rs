@@ -9,6 +9,7 @@ use honeygraph_chain::peer::PeerFault;
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 
 use super::reorganize::checkpoint_chain_at;
+use super::tip::{Stage, Tip};
 use super::{FetchedBlock, Replica, StoreError};
 use crate::store::{CheckpointRecord, Position, StoredBlock, View};
 
@@ -190,7 +191,8 @@ impl Replica {
         }
         transaction.commit()?;
         self.counters.committed_blocks += blocks.len() as u64;
-        Ok(())
+        self.renew_tip(range)?;
+        self.after_advance()
     }
 
     /// Learns checkpoints of the past, as peers tell them: what fixes the blocks behind the replica's start.
@@ -242,7 +244,20 @@ impl Replica {
     pub fn discard_blocks(&mut self, range: BlockRange) -> Result<(), StoreError> {
         let mut transaction = self.writer.begin();
         transaction.remove_blocks(range);
-        transaction.commit()
+        transaction.commit()?;
+        self.renew_tip(range)
+    }
+
+    /// Reads the blocks since the last checkpoint again where some of them came or went.
+    fn renew_tip(&mut self, changed: BlockRange) -> Result<(), StoreError> {
+        let (Some(running), Some(position)) = (&mut self.running, self.writer.position()) else {
+            return Ok(());
+        };
+        if changed.end() > position.checkpoints.last_block {
+            running.tip = Tip::at(position, self.writer.store())?;
+            running.stage = Stage::new(running.stage.committed.clone(), running.tip.clone(), position);
+        }
+        Ok(())
     }
 }
 

@@ -225,7 +225,9 @@ impl Replica {
         let Some(before) = block.number.previous() else {
             return Ok(Step::Skip);
         };
-        if self.is_beyond_stop(block.number) || self.halted().is_some() {
+        let waits =
+            !running.stage.tip.is_whole || self.is_beyond_stop(block.number) || self.halted().is_some();
+        if waits {
             return Ok(Step::Wait);
         }
         let tip = running.tip.reference();

@@ -532,6 +532,32 @@ fn holes_are_filled_only_by_the_blocks_that_were_there() {
     }
 }
 
+#[test]
+fn a_hole_since_the_last_checkpoint_is_filled_before_anything_goes_on() {
+    let home = Home::new();
+    let mut replica = home.started(settings());
+    replica.extend(&peer("a"), &chain().blocks[0..350]).unwrap();
+    replica
+        .discard_blocks(BlockRange::new(at(305), at(340)).unwrap())
+        .unwrap();
+    for reopened in [false, true] {
+        if reopened {
+            drop(replica);
+            replica = home.open(settings());
+        }
+        let outcome = replica.extend(&peer("a"), &chain().blocks[350..500]).unwrap();
+        assert_eq!(outcome, ExtendOutcome::NeedsHistory);
+        send(&mut replica, "one", 350..360);
+        assert_eq!(replica.position().unwrap().state_height, at(349));
+    }
+    assert_eq!(
+        replica.fill_history(&chain().blocks[305..341]).unwrap(),
+        HistoryOutcome::Stored
+    );
+    replica.extend(&peer("a"), &chain().blocks[360..500]).unwrap();
+    assert_equals_vectors(&replica, 499);
+}
+
 fn documents(home: &Home) -> StartDocuments {
     let checkpoints = &chain().checkpoints;
     StartDocuments {

@@ -124,6 +124,9 @@ pub(super) struct Tip {
     pub(super) block_hash: Option<ContentId>,
     pub(super) checkpoints: CheckpointChain,
     delta: DeltaWriter,
+    /// Whether every block since the last checkpoint is stored. Without one of them the next delta document
+    /// cannot be made, and nothing goes on before it is fetched again.
+    pub(super) is_whole: bool,
 }
 
 impl Tip {
@@ -131,13 +134,16 @@ impl Tip {
     pub(super) fn at(position: &Position, store: &Store) -> Result<Self, StoreError> {
         let mut delta = DeltaWriter::new(&position.checkpoints);
         let first = position.checkpoints.last_block.next();
+        let mut found = 0;
         if let Ok(range) = honeygraph_chain::BlockRange::new(first, position.state_height) {
             for row in store.view().blocks(range) {
                 let (number, block) = row?;
                 delta.push(&block.decode(number)?.block().operations);
+                found += 1;
             }
         }
         Ok(Self {
+            is_whole: found == position.state_height.next().distance_from(first),
             number: position.state_height,
             block_hash: position.state_block_hash,
             checkpoints: position.checkpoints.clone(),
@@ -186,6 +192,8 @@ pub(super) enum StageError {
         expected: ContentId,
         got: ContentId,
     },
+    #[error("blocks since checkpoint {checkpoint} are missing; they come first")]
+    PeriodNotWhole { checkpoint: BlockNumber },
     #[error("block {number} cannot be applied: {reason}")]
     BreaksState { number: BlockNumber, reason: String },
     #[error("checkpoint {number} computes to {computed}, reported is {reported}")]
@@ -253,6 +261,11 @@ impl Stage {
             return Err(StageError::NotNext {
                 tip: self.tip.number,
                 got: number,
+            });
+        }
+        if !self.tip.is_whole {
+            return Err(StageError::PeriodNotWhole {
+                checkpoint: self.tip.checkpoints.last_block,
             });
         }
         let expected = self.tip.link();

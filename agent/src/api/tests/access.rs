@@ -4,8 +4,12 @@ use serde_json::json;
 
 use super::*;
 
-const MUTATING: [&str; 4] =
-    ["/api/sync/peers", "/api/sync/discover", "/api/sync/sync-gaps", "/api/sync/sync-from/1"];
+const MUTATING: [&str; 4] = [
+    "/api/sync/peers",
+    "/api/sync/discover",
+    "/api/sync/sync-gaps",
+    "/api/sync/sync-from/1",
+];
 
 fn body_of(path: &str) -> Value {
     match path {
@@ -17,7 +21,9 @@ fn body_of(path: &str) -> Value {
 
 fn call(remote: &str, path: &str, headers: &[(&'static str, &str)]) -> Request<Body> {
     let request = from(remote, Method::POST, path, Some(&body_of(path)));
-    headers.iter().fold(request, |request, (name, value)| with_header(request, name, value))
+    headers.iter().fold(request, |request, (name, value)| {
+        with_header(request, name, value)
+    })
 }
 
 #[tokio::test]
@@ -28,14 +34,20 @@ async fn without_a_key_only_direct_loopback_may() {
             send(node.public(), call(remote, path, &[])).await.good();
         }
         for remote in ["192.0.2.1:1", "10.0.0.1:1", "[2001:db8::1]:1"] {
-            let error = send(node.public(), call(remote, path, &[])).await.error(StatusCode::FORBIDDEN);
+            let error = send(node.public(), call(remote, path, &[]))
+                .await
+                .error(StatusCode::FORBIDDEN);
             assert!(error.contains("API_KEYS"), "{error}");
             // A key that nobody configured proves nothing.
             let claimed = [("authorization", "Bearer a-key-of-a-test-node")];
-            send(node.public(), call(remote, path, &claimed)).await.error(StatusCode::FORBIDDEN);
+            send(node.public(), call(remote, path, &claimed))
+                .await
+                .error(StatusCode::FORBIDDEN);
             // Nor does what a caller says of itself.
             let claimed = [("x-forwarded-for", "127.0.0.1")];
-            send(node.public(), call(remote, path, &claimed)).await.error(StatusCode::FORBIDDEN);
+            send(node.public(), call(remote, path, &claimed))
+                .await
+                .error(StatusCode::FORBIDDEN);
         }
         for header in [
             "forwarded",
@@ -65,7 +77,9 @@ async fn with_keys_every_caller_needs_one() {
     for path in MUTATING {
         for remote in ["127.0.0.1:1", "192.0.2.1:1"] {
             for right in [&good, &lower] {
-                send(node.public(), call(remote, path, &[("authorization", right)])).await.good();
+                send(node.public(), call(remote, path, &[("authorization", right)]))
+                    .await
+                    .good();
             }
             for wrong in [
                 "",
@@ -80,7 +94,9 @@ async fn with_keys_every_caller_needs_one() {
                 answer.error(StatusCode::UNAUTHORIZED);
                 assert_eq!(answer.header("www-authenticate"), "Bearer");
             }
-            send(node.public(), call(remote, path, &[])).await.error(StatusCode::UNAUTHORIZED);
+            send(node.public(), call(remote, path, &[]))
+                .await
+                .error(StatusCode::UNAUTHORIZED);
         }
         // Two credentials are none.
         let mut twice = call("127.0.0.1:1", path, &[("authorization", &good)]);
@@ -102,7 +118,14 @@ async fn reading_needs_no_key() {
     let mut settings = api_settings();
     settings.api_keys = vec![KEY.parse().unwrap()];
     let node = Fixture::with(settings);
-    for path in ["/health", "/api/sync/status", "/api/sync/peers", "/api/query/head"] {
-        send(node.public(), from("192.0.2.1:1", Method::GET, path, None)).await.good();
+    for path in [
+        "/health",
+        "/api/sync/status",
+        "/api/sync/peers",
+        "/api/query/head",
+    ] {
+        send(node.public(), from("192.0.2.1:1", Method::GET, path, None))
+            .await
+            .good();
     }
 }

@@ -34,8 +34,12 @@ async fn every_call_needs_the_token() {
     settings.admin_token = None;
     let node = Fixture::with(settings);
     let router = || crate::api::admin::router(Arc::clone(&node.node));
-    send(router(), from("127.0.0.1:1", Method::GET, "/status", None)).await.good();
-    send(router(), from("192.0.2.1:1", Method::GET, "/status", None)).await.error(StatusCode::FORBIDDEN);
+    send(router(), from("127.0.0.1:1", Method::GET, "/status", None))
+        .await
+        .good();
+    send(router(), from("192.0.2.1:1", Method::GET, "/status", None))
+        .await
+        .error(StatusCode::FORBIDDEN);
 }
 
 #[tokio::test]
@@ -49,7 +53,15 @@ async fn status_says_everything() {
     assert_eq!(status["peers"][0]["standing"], "good");
     assert_eq!(status["counters"]["gapsDetected"], 3);
     assert_eq!(status["alive"], true);
-    assert_eq!(ask(&node, Method::GET, "/peers", None).await.good().as_array().unwrap().len(), 2);
+    assert_eq!(
+        ask(&node, Method::GET, "/peers", None)
+            .await
+            .good()
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
     // Another start is another session.
     assert_ne!(Fixture::empty().node.session_id(), node.node.session_id());
 }
@@ -60,25 +72,42 @@ async fn commits_are_held_at_a_checkpoint_and_resumed() {
     let refused = ask(&node, Method::POST, "/hold", Some(&json!({"block": at(360)}))).await;
     let error = refused.error(StatusCode::CONFLICT);
     assert!(error.contains("is not a checkpoint"), "{error}");
-    let error = ask(&node, Method::POST, "/hold", Some(&json!({"block": at(99)}))).await.error(StatusCode::CONFLICT);
+    let error = ask(&node, Method::POST, "/hold", Some(&json!({"block": at(99)})))
+        .await
+        .error(StatusCode::CONFLICT);
     assert!(error.contains("below the state height"), "{error}");
 
     let body = json!({"milliseconds": 600_000});
     let hold = ask(&node, Method::POST, "/hold", Some(&body));
     let fill = async {
         let peer: PeerId = "a".parse().unwrap();
-        node.replica.extend(peer, chain().blocks[HEAD + 1..500].to_vec()).await.unwrap();
+        node.replica
+            .extend(peer, chain().blocks[HEAD + 1..500].to_vec())
+            .await
+            .unwrap();
     };
     let (held, ()) = tokio::join!(hold, fill);
     let held = held.good();
     assert_eq!(held["block"], at(399).get());
-    assert_eq!(held["anchor"]["stateHash"], chain().checkpoints[3].cid.to_string());
+    assert_eq!(
+        held["anchor"]["stateHash"],
+        chain().checkpoints[3].cid.to_string()
+    );
     assert_eq!(held["sessionId"], node.node.session_id().to_string());
-    assert_eq!(node.store.view().position().unwrap().unwrap().state_height, at(399));
+    assert_eq!(
+        node.store.view().position().unwrap().unwrap().state_height,
+        at(399)
+    );
     let resumed = ask(&node, Method::POST, "/resume", None).await.good();
     assert_eq!(resumed["resumed"], true);
-    assert_eq!(ask(&node, Method::POST, "/resume", None).await.good()["resumed"], false);
-    assert_eq!(ask(&node, Method::POST, "/clear-halt", None).await.good()["success"], true);
+    assert_eq!(
+        ask(&node, Method::POST, "/resume", None).await.good()["resumed"],
+        false
+    );
+    assert_eq!(
+        ask(&node, Method::POST, "/clear-halt", None).await.good()["success"],
+        true
+    );
 }
 
 #[tokio::test]
@@ -92,12 +121,20 @@ async fn bad_input_is_named() {
         json!({"blok": 1}),
         json!([]),
     ] {
-        ask(&node, Method::POST, "/hold", Some(&body)).await.error(StatusCode::BAD_REQUEST);
+        ask(&node, Method::POST, "/hold", Some(&body))
+            .await
+            .error(StatusCode::BAD_REQUEST);
     }
     let peer = json!({"peerId": "a", "url": "nowhere"});
-    ask(&node, Method::POST, "/peers", Some(&peer)).await.error(StatusCode::BAD_REQUEST);
-    ask(&node, Method::GET, "/nothing", None).await.error(StatusCode::NOT_FOUND);
-    ask(&node, Method::DELETE, "/peers", None).await.error(StatusCode::METHOD_NOT_ALLOWED);
+    ask(&node, Method::POST, "/peers", Some(&peer))
+        .await
+        .error(StatusCode::BAD_REQUEST);
+    ask(&node, Method::GET, "/nothing", None)
+        .await
+        .error(StatusCode::NOT_FOUND);
+    ask(&node, Method::DELETE, "/peers", None)
+        .await
+        .error(StatusCode::METHOD_NOT_ALLOWED);
     let peer = json!({"peerId": "new", "url": "http://10.0.0.7:3030"});
     ask(&node, Method::POST, "/peers", Some(&peer)).await.good();
     assert_eq!(node.sync.asked(), ["register new http://10.0.0.7:3030/"]);

@@ -6,12 +6,18 @@ use super::*;
 use crate::wire::batch::{BATCH_CONTENT_TYPE, BatchDecoder, WireBlock};
 
 fn path(places: std::ops::RangeInclusive<usize>) -> String {
-    format!("/api/sync/blocks?from={}&to={}", at(*places.start()), at(*places.end()))
+    format!(
+        "/api/sync/blocks?from={}&to={}",
+        at(*places.start()),
+        at(*places.end())
+    )
 }
 
 fn get(path: &str, headers: &[(&'static str, &str)]) -> Request<Body> {
     let request = request(Method::GET, path, None);
-    headers.iter().fold(request, |request, (name, value)| with_header(request, name, value))
+    headers.iter().fold(request, |request, (name, value)| {
+        with_header(request, name, value)
+    })
 }
 
 fn assert_blocks(places: std::ops::RangeInclusive<usize>, body: &[u8]) {
@@ -43,7 +49,11 @@ async fn a_range_is_sent_plain_or_compressed() {
     assert_eq!(plain.header("vary"), "accept-encoding");
     assert_blocks(0..=149, &plain.body);
 
-    let compressed = send(node.public(), get(&path(0..=149), &[("accept-encoding", "gzip, zstd")])).await;
+    let compressed = send(
+        node.public(),
+        get(&path(0..=149), &[("accept-encoding", "gzip, zstd")]),
+    )
+    .await;
     assert_eq!(compressed.header("content-encoding"), "zstd");
     assert!(compressed.body.len() < plain.body.len());
     assert_eq!(zstd::decode_all(compressed.body.reader()).unwrap(), plain.body);
@@ -58,16 +68,28 @@ async fn final_ranges_never_change_and_others_may() {
     let etag = fixed.header("etag").to_owned();
     assert!(etag.starts_with('"'), "{etag}");
     for known in [etag.clone(), format!("\"other\", {etag}"), "*".to_owned()] {
-        let again = send(node.public(), get(&path(100..=FINAL), &[("if-none-match", &known)])).await;
+        let again = send(
+            node.public(),
+            get(&path(100..=FINAL), &[("if-none-match", &known)]),
+        )
+        .await;
         assert_eq!(again.status, StatusCode::NOT_MODIFIED, "{known}");
         assert!(again.body.is_empty());
         assert_eq!(again.header("etag"), etag);
     }
-    let other = send(node.public(), get(&path(100..=FINAL), &[("if-none-match", "\"other\"")])).await;
+    let other = send(
+        node.public(),
+        get(&path(100..=FINAL), &[("if-none-match", "\"other\"")]),
+    )
+    .await;
     assert_eq!(other.status, StatusCode::OK);
     assert_eq!(other.body, fixed.body);
 
-    let open = send(node.public(), get(&path(100..=FINAL + 1), &[("if-none-match", "*")])).await;
+    let open = send(
+        node.public(),
+        get(&path(100..=FINAL + 1), &[("if-none-match", "*")]),
+    )
+    .await;
     assert_eq!(open.status, StatusCode::OK);
     assert_eq!(open.header("etag"), "");
     assert_eq!(open.header("cache-control"), "no-cache");
@@ -79,22 +101,27 @@ async fn the_first_block_that_is_not_here_is_named() {
     let node = Fixture::new();
     let answer = node.get(&path(HEAD - 3..=HEAD + 10)).await;
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
-    assert_eq!(answer.json(), serde_json::json!({"error": "Block not found", "blockNum": at(HEAD + 1)}));
+    assert_eq!(
+        answer.json(),
+        serde_json::json!({"error": "Block not found", "blockNum": at(HEAD + 1)})
+    );
 }
 
 #[tokio::test]
 async fn one_range_is_encoded_once_for_all_who_ask() {
     let node = Fixture::new();
     let router = node.public();
-    let answers = futures_util::future::join_all(
-        (0..16).map(|_| send(router.clone(), get(&path(0..=FINAL), &[]))),
-    )
-    .await;
+    let answers =
+        futures_util::future::join_all((0..16).map(|_| send(router.clone(), get(&path(0..=FINAL), &[]))))
+            .await;
     assert!(answers.iter().all(|answer| answer.body == answers[0].body));
     let encoded = |times: u32| {
         let line = format!("honeygraph_batches_encoded_total {times}");
         let text = node.node.metrics.encode().unwrap();
-        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        assert!(
+            text.lines().any(|found| found == line),
+            "{line} is not in\n{text}"
+        );
     };
     encoded(1);
     send(router.clone(), get(&path(0..=FINAL), &[])).await;
@@ -108,9 +135,19 @@ async fn what_was_cached_before_a_block_became_final_is_not_served_after() {
     let node = Fixture::new();
     let before = send(node.public(), get(&path(250..=299), &[])).await;
     assert_eq!(before.header("etag"), "");
-    let anchor = node.store.view().checkpoint(at(299)).unwrap().unwrap().anchor().unwrap();
+    let anchor = node
+        .store
+        .view()
+        .checkpoint(at(299))
+        .unwrap()
+        .unwrap()
+        .anchor()
+        .unwrap();
     for voter in ["voter", "other"] {
-        node.replica.vote(VoterId(voter.to_owned()), vec![anchor]).await.unwrap();
+        node.replica
+            .vote(VoterId(voter.to_owned()), vec![anchor])
+            .await
+            .unwrap();
     }
     let after = send(node.public(), get(&path(250..=299), &[])).await;
     assert_eq!(after.body, before.body);
@@ -130,7 +167,10 @@ async fn a_rotten_block_is_not_served() {
         })
         .await
         .unwrap();
-    let error = node.get(&path(0..=9)).await.error(StatusCode::INTERNAL_SERVER_ERROR);
+    let error = node
+        .get(&path(0..=9))
+        .await
+        .error(StatusCode::INTERNAL_SERVER_ERROR);
     assert!(!error.contains("bytes"), "what failed is for the log: {error}");
     // What does not touch the block is served still.
     assert_eq!(node.get(&path(6..=9)).await.status, StatusCode::OK);

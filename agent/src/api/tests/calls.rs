@@ -7,7 +7,10 @@ use super::*;
 
 #[tokio::test]
 async fn health() {
-    assert_eq!(Fixture::new().get("/health").await.good(), json!({"status": "ok"}));
+    assert_eq!(
+        Fixture::new().get("/health").await.good(),
+        json!({"status": "ok"})
+    );
 }
 
 #[tokio::test]
@@ -44,14 +47,35 @@ async fn a_node_without_a_state_answers_every_call() {
     let status = node.get("/api/sync/status").await.good();
     assert_eq!(status["lastSyncBlock"], 0);
     assert!(status.get("head").is_none());
-    assert_eq!(node.get("/api/query/head").await.good(), json!({"head": 0, "fork": "main"}));
+    assert_eq!(
+        node.get("/api/query/head").await.good(),
+        json!({"head": 0, "fork": "main"})
+    );
     assert_eq!(node.get("/api/sync/anchors").await.good(), json!({"anchors": []}));
-    assert_eq!(node.get("/api/checkpoints").await.good(), json!({"checkpoints": []}));
-    assert_eq!(node.get("/api/sync/capabilities").await.good()["base"], json!(null));
-    assert_eq!(node.get("/api/query/state/stats").await.status, StatusCode::NOT_FOUND);
-    assert_eq!(node.get("/api/sync/blocks?from=1&to=2").await.status, StatusCode::NOT_FOUND);
-    assert_eq!(node.post("/api/sync/sync-from/1", &json!({})).await.good()["message"], "No gaps detected");
-    assert_eq!(node.get("/api/sync/gaps?from=1&to=3").await.good()["totalMissing"], 3);
+    assert_eq!(
+        node.get("/api/checkpoints").await.good(),
+        json!({"checkpoints": []})
+    );
+    assert_eq!(
+        node.get("/api/sync/capabilities").await.good()["base"],
+        json!(null)
+    );
+    assert_eq!(
+        node.get("/api/query/state/stats").await.status,
+        StatusCode::NOT_FOUND
+    );
+    assert_eq!(
+        node.get("/api/sync/blocks?from=1&to=2").await.status,
+        StatusCode::NOT_FOUND
+    );
+    assert_eq!(
+        node.post("/api/sync/sync-from/1", &json!({})).await.good()["message"],
+        "No gaps detected"
+    );
+    assert_eq!(
+        node.get("/api/sync/gaps?from=1&to=3").await.good()["totalMissing"],
+        3
+    );
 }
 
 #[tokio::test]
@@ -59,7 +83,10 @@ async fn gaps_are_those_of_the_range_asked_for() {
     let node = Fixture::new();
     let (head, beyond) = (at(HEAD).get(), at(HEAD).get() + 10);
     assert_eq!(node.get("/api/sync/gaps").await.good()["gaps"], json!([]));
-    let gaps = node.get(&format!("/api/sync/gaps?from={head}&to={beyond}")).await.good();
+    let gaps = node
+        .get(&format!("/api/sync/gaps?from={head}&to={beyond}"))
+        .await
+        .good();
     assert_eq!(
         gaps,
         json!({"fromBlock": head, "toBlock": beyond, "totalMissing": 10,
@@ -73,7 +100,10 @@ async fn peers_that_answer_are_listed() {
     let alive = json!({"id": "alive", "url": "http://alive.example:3030"});
     let itself = json!({"id": "node-under-test", "url": "http://here.example:3030"});
     assert_eq!(node.get("/api/sync/peers").await.good(), json!([alive]));
-    assert_eq!(node.get("/api/honeygraph-peers").await.good(), json!([itself, alive]));
+    assert_eq!(
+        node.get("/api/honeygraph-peers").await.good(),
+        json!([itself, alive])
+    );
 }
 
 #[tokio::test]
@@ -89,9 +119,15 @@ async fn peers_are_registered_and_discovered() {
         node.post("/api/sync/discover", &nodes).await.good(),
         json!({"success": true, "totalPeers": 2})
     );
-    assert_eq!(node.sync.asked(), ["register new https://new.example/", "discover 1"]);
+    assert_eq!(
+        node.sync.asked(),
+        ["register new https://new.example/", "discover 1"]
+    );
     *node.sync.refuses.lock().unwrap() = Some(RegisterError::Full(7));
-    let error = node.post("/api/sync/peers", &body).await.error(StatusCode::CONFLICT);
+    let error = node
+        .post("/api/sync/peers", &body)
+        .await
+        .error(StatusCode::CONFLICT);
     assert!(error.contains("full at 7"), "{error}");
 }
 
@@ -109,7 +145,10 @@ async fn gaps_are_filled_on_demand() {
     *node.sync.is_running.lock().unwrap() = true;
     let refused = node.post("/api/sync/sync-gaps", &gaps).await.good();
     assert_eq!(refused, json!({"success": false, "reason": "sync_in_progress"}));
-    let none = node.post(&format!("/api/sync/sync-from/{}", at(3)), &json!({})).await.good();
+    let none = node
+        .post(&format!("/api/sync/sync-from/{}", at(3)), &json!({}))
+        .await
+        .good();
     assert_eq!(none, json!({"success": true, "message": "No gaps detected"}));
 }
 
@@ -118,10 +157,16 @@ async fn consensus_is_what_the_voters_say() {
     let node = Fixture::new();
     let answer = node.get("/api/sync/consensus/7").await;
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
-    assert_eq!(answer.json(), json!({"error": "No consensus found", "blockNum": 7}));
+    assert_eq!(
+        answer.json(),
+        json!({"error": "No consensus found", "blockNum": 7})
+    );
     let block_hash = chain().blocks[0].block.hash();
-    *node.sync.consensus.lock().unwrap() =
-        Some(ConsensusFound { block_hash, voters: vec!["one".to_owned()], confidence: 0.75 });
+    *node.sync.consensus.lock().unwrap() = Some(ConsensusFound {
+        block_hash,
+        voters: vec!["one".to_owned()],
+        confidence: 0.75,
+    });
     assert_eq!(
         node.get("/api/sync/consensus/7").await.good(),
         json!({"blockNum": 7, "consensus": {"blockHash": block_hash.to_string(), "peers": ["one"], "confidence": 0.75}})
@@ -136,7 +181,10 @@ async fn capabilities_say_what_is_here() {
     assert_eq!(capabilities["base"], at(0).get());
     assert_eq!(capabilities["head"], at(HEAD).get());
     assert_eq!(capabilities["lib"], at(FINAL).get());
-    assert_eq!(capabilities["batch"], json!({"maxBlocks": 512, "cutBytes": 4_194_304}));
+    assert_eq!(
+        capabilities["batch"],
+        json!({"maxBlocks": 512, "cutBytes": 4_194_304})
+    );
 }
 
 #[tokio::test]
@@ -153,12 +201,17 @@ async fn anchors_and_hashes_are_those_of_the_chain() {
             "agreement": "agreed"})
     );
     assert_eq!(anchors[2]["agreement"], "undecided");
-    let some = node.get(&format!("/api/sync/anchors?from={}&to={}", at(100), at(200))).await.good();
+    let some = node
+        .get(&format!("/api/sync/anchors?from={}&to={}", at(100), at(200)))
+        .await
+        .good();
     assert_eq!(some["anchors"].as_array().unwrap().len(), 1);
     for (place, is_finalized) in [(FINAL, true), (FINAL + 1, false)] {
         let block = &chain().blocks[place].block;
         assert_eq!(
-            node.get(&format!("/api/sync/hash/{}", block.number())).await.good(),
+            node.get(&format!("/api/sync/hash/{}", block.number()))
+                .await
+                .good(),
             json!({"blockNum": block.number(), "blockHash": block.hash().to_string(),
                 "previousHash": block.previous_hash().to_string(), "isFinalized": is_finalized})
         );
@@ -170,7 +223,10 @@ async fn a_full_block_tells_what_stood_before() {
     let node = Fixture::new();
     for place in [0, FINAL, FINAL + 1, HEAD] {
         let block = &chain().blocks[place].block;
-        let full = node.get(&format!("/api/query/block/{}/full", block.number())).await.good();
+        let full = node
+            .get(&format!("/api/query/block/{}/full", block.number()))
+            .await
+            .good();
         assert_eq!(full["blockHash"], block.hash().to_string());
         assert_eq!(full["previousHash"], block.previous_hash().to_string());
         assert_eq!(full["isFinalized"], place <= FINAL);
@@ -179,7 +235,10 @@ async fn a_full_block_tells_what_stood_before() {
         assert_eq!(full["peerId"], "node-under-test");
         let operations = full["operations"].as_array().unwrap();
         assert_eq!(operations.len(), block.block().operations.as_slice().len());
-        let known = operations.iter().filter(|operation| operation.get("previousValue").is_some()).count();
+        let known = operations
+            .iter()
+            .filter(|operation| operation.get("previousValue").is_some())
+            .count();
         assert_eq!(known > 0, place > FINAL, "block at {place}: {known}");
         assert!(operations.iter().all(|operation| operation["reverted"] == false));
     }
@@ -197,10 +256,19 @@ async fn a_block_of_a_fork_is_shown_as_reverted() {
     assert_eq!(full["isFinalized"], false);
     // Below its first block a fork is the canonical chain.
     let shared = node.get(&ask(at(FORKED_AT))).await.good();
-    assert_eq!(shared["blockHash"], chain().blocks[FORKED_AT].block.hash().to_string());
+    assert_eq!(
+        shared["blockHash"],
+        chain().blocks[FORKED_AT].block.hash().to_string()
+    );
     assert_eq!(shared["forkId"], "main");
-    let head = node.get(&format!("/api/query/head?fork={}", tip.hash())).await.good();
-    assert_eq!(head, json!({"head": tip.number(), "fork": tip.hash().to_string()}));
+    let head = node
+        .get(&format!("/api/query/head?fork={}", tip.hash()))
+        .await
+        .good();
+    assert_eq!(
+        head,
+        json!({"head": tip.number(), "fork": tip.hash().to_string()})
+    );
     let missing = node.get(&ask(at(HEAD))).await;
     assert_eq!(missing.status, StatusCode::NOT_FOUND);
     assert_eq!(
@@ -212,7 +280,10 @@ async fn a_block_of_a_fork_is_shown_as_reverted() {
 #[tokio::test]
 async fn head_and_openapi() {
     let node = Fixture::new();
-    assert_eq!(node.get("/api/query/head").await.good(), json!({"head": at(HEAD), "fork": "main"}));
+    assert_eq!(
+        node.get("/api/query/head").await.good(),
+        json!({"head": at(HEAD), "fork": "main"})
+    );
     assert!(node.get("/openapi.json").await.good()["paths"].is_object());
 }
 
@@ -237,7 +308,10 @@ async fn state_is_read_by_path() {
     let count = leaves(&data);
     assert!(count > 10, "{count}");
     let (name, value) = all["data"].as_object().unwrap().iter().next().unwrap();
-    let leaf = node.get(&format!("/api/query/state/balances/{name}")).await.good();
+    let leaf = node
+        .get(&format!("/api/query/state/balances/{name}"))
+        .await
+        .good();
     assert_eq!(&leaf["data"], value);
 
     let some = node.get("/api/query/state/balances?limit=3").await.good();
@@ -245,8 +319,14 @@ async fn state_is_read_by_path() {
     let data: JsonValue = serde_json::from_value(some["data"].clone()).unwrap();
     assert_eq!(leaves(&data), 3);
 
-    let error = node.get("/api/query/state/balances/no%2Fbody").await.error(StatusCode::NOT_FOUND);
+    let error = node
+        .get("/api/query/state/balances/no%2Fbody")
+        .await
+        .error(StatusCode::NOT_FOUND);
     assert!(error.contains(r#"["balances","no/body"]"#), "{error}");
     // A name that begins like another is not below it.
-    assert_eq!(node.get("/api/query/state/balance").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(
+        node.get("/api/query/state/balance").await.status,
+        StatusCode::NOT_FOUND
+    );
 }

@@ -18,7 +18,10 @@ async fn checkpoints_are_listed() {
     assert!(list[1].get("documentBytes").is_none());
     assert_eq!(list[3]["kind"], "state");
     assert_eq!(list[3]["documentBytes"], document_of(2).1.len());
-    let some = node.get(&format!("/api/checkpoints?from={}&to={}", at(0), at(150))).await.good();
+    let some = node
+        .get(&format!("/api/checkpoints?from={}&to={}", at(0), at(150)))
+        .await
+        .good();
     assert_eq!(some["checkpoints"].as_array().unwrap().len(), 1);
 }
 
@@ -46,8 +49,9 @@ async fn a_download_can_be_resumed() {
         let length = expected.len();
         let ask = |headers: &[(&'static str, String)]| {
             let request = request(Method::GET, &format!("/api/checkpoints/{id}"), None);
-            let request =
-                headers.iter().fold(request, |request, (name, value)| with_header(request, name, value));
+            let request = headers.iter().fold(request, |request, (name, value)| {
+                with_header(request, name, value)
+            });
             send(node.public(), request)
         };
         let middle = length / 2;
@@ -67,7 +71,11 @@ async fn a_download_can_be_resumed() {
         let outside = ask(&[("range", format!("bytes={length}-"))]).await;
         outside.error(StatusCode::RANGE_NOT_SATISFIABLE);
         assert_eq!(outside.header("content-range"), format!("bytes */{length}"));
-        let whole = ask(&[("range", "bytes=1-".to_owned()), ("if-range", "\"other\"".to_owned())]).await;
+        let whole = ask(&[
+            ("range", "bytes=1-".to_owned()),
+            ("if-range", "\"other\"".to_owned()),
+        ])
+        .await;
         assert_eq!((whole.status, whole.body.len()), (StatusCode::OK, length));
         let known = ask(&[("if-none-match", format!("\"{id}\""))]).await;
         assert_eq!((known.status, known.body.len()), (StatusCode::NOT_MODIFIED, 0));
@@ -77,13 +85,18 @@ async fn a_download_can_be_resumed() {
 #[tokio::test]
 async fn a_document_in_many_pieces_is_streamed_from_any_place() {
     let node = Fixture::new();
-    let document: Vec<u8> = (0..700_000_u32).map(|place| place.to_le_bytes()[0] ^ place.to_le_bytes()[1]).collect();
+    let document: Vec<u8> = (0..700_000_u32)
+        .map(|place| place.to_le_bytes()[0] ^ place.to_le_bytes()[1])
+        .collect();
     let id = ContentId::of(&document);
     let stored = document.clone();
     let record = node.store.view().checkpoint(at(299)).unwrap().unwrap();
     node.replica
         .write(move |transaction| {
-            transaction.put_checkpoint(&CheckpointRecord { state_hash: id, ..record })?;
+            transaction.put_checkpoint(&CheckpointRecord {
+                state_hash: id,
+                ..record
+            })?;
             transaction.put_document(id, &stored);
             Ok(())
         })
@@ -91,9 +104,23 @@ async fn a_document_in_many_pieces_is_streamed_from_any_place() {
         .unwrap();
     let path = format!("/api/checkpoints/{id}");
     assert_eq!(node.get(&path).await.body, document);
-    for (first, last) in [(0, 0), (262_143, 262_144), (262_144, 524_287), (100, 699_999), (524_288, 524_288)] {
-        let request = with_header(request(Method::GET, &path, None), "range", &format!("bytes={first}-{last}"));
-        assert_eq!(send(node.public(), request).await.body, document[first..=last], "{first}-{last}");
+    for (first, last) in [
+        (0, 0),
+        (262_143, 262_144),
+        (262_144, 524_287),
+        (100, 699_999),
+        (524_288, 524_288),
+    ] {
+        let request = with_header(
+            request(Method::GET, &path, None),
+            "range",
+            &format!("bytes={first}-{last}"),
+        );
+        assert_eq!(
+            send(node.public(), request).await.body,
+            document[first..=last],
+            "{first}-{last}"
+        );
     }
 }
 
@@ -113,8 +140,14 @@ async fn what_cannot_be_computed_is_not_found() {
         .await
         .unwrap();
     let (with_hole, _) = document_of(1);
-    let error = node.get(&format!("/api/checkpoints/{with_hole}")).await.error(StatusCode::NOT_FOUND);
+    let error = node
+        .get(&format!("/api/checkpoints/{with_hole}"))
+        .await
+        .error(StatusCode::NOT_FOUND);
     assert!(error.contains("blocks of its period"), "{error}");
     let (whole, expected) = document_of(0);
-    assert_eq!(node.get(&format!("/api/checkpoints/{whole}")).await.body, expected);
+    assert_eq!(
+        node.get(&format!("/api/checkpoints/{whole}")).await.body,
+        expected
+    );
 }

@@ -12,7 +12,9 @@ async fn an_address_that_sends_too_many_requests_is_told_to_wait() {
     let router = node.public();
     let ask = |remote: &str, headers: &[(&'static str, &str)]| {
         let request = from(remote, Method::GET, "/health", None);
-        let request = headers.iter().fold(request, |request, (name, value)| with_header(request, name, value));
+        let request = headers.iter().fold(request, |request, (name, value)| {
+            with_header(request, name, value)
+        });
         send(router.clone(), request)
     };
     ask("192.0.2.1:1", &[]).await.good();
@@ -21,8 +23,13 @@ async fn an_address_that_sends_too_many_requests_is_told_to_wait() {
     refused.error(StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(refused.header("retry-after"), "1");
     // What a caller says of itself raises no limit, and uses up nobody else's.
-    let claims = [("x-forwarded-for", "198.51.100.7"), ("x-honeygraph-peer", "alive")];
-    ask("192.0.2.1:4", &claims).await.error(StatusCode::TOO_MANY_REQUESTS);
+    let claims = [
+        ("x-forwarded-for", "198.51.100.7"),
+        ("x-honeygraph-peer", "alive"),
+    ];
+    ask("192.0.2.1:4", &claims)
+        .await
+        .error(StatusCode::TOO_MANY_REQUESTS);
     ask("198.51.100.7:1", &[]).await.good();
 }
 
@@ -42,12 +49,26 @@ async fn more_requests_than_places_are_told_to_come_back() {
     let refused = send(router.clone(), request(Method::GET, "/health", None)).await;
     refused.error(StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(refused.header("retry-after"), "1");
-    let body = open.pop().unwrap().into_body().collect().await.unwrap().to_bytes();
+    let body = open
+        .pop()
+        .unwrap()
+        .into_body()
+        .collect()
+        .await
+        .unwrap()
+        .to_bytes();
     assert_eq!(body, document);
-    send(router.clone(), request(Method::GET, "/health", None)).await.good();
+    send(router.clone(), request(Method::GET, "/health", None))
+        .await
+        .good();
     drop(open);
     let both = [0, 1].map(|_| send(router.clone(), request(Method::GET, "/health", None)));
-    assert!(futures_util::future::join_all(both).await.iter().all(|answer| answer.status == StatusCode::OK));
+    assert!(
+        futures_util::future::join_all(both)
+            .await
+            .iter()
+            .all(|answer| answer.status == StatusCode::OK)
+    );
 }
 
 #[tokio::test]
@@ -66,7 +87,9 @@ async fn a_panic_is_a_500_without_its_text() {
     use axum::routing::get;
     let router = Router::new()
         .route("/", get(async || -> &'static str { panic!("secret reason") }))
-        .layer(tower_http::catch_panic::CatchPanicLayer::custom(crate::api::limits::panicked));
+        .layer(tower_http::catch_panic::CatchPanicLayer::custom(
+            crate::api::limits::panicked,
+        ));
     let answer = send(router, request(Method::GET, "/", None)).await;
     let error = answer.error(StatusCode::INTERNAL_SERVER_ERROR);
     assert!(!error.contains("secret"), "{error}");

@@ -64,7 +64,12 @@ pub(super) struct FakeSync {
 impl FakeSync {
     fn new() -> Self {
         let peers = vec![peer_summary("alive", true), peer_summary("silent", false)];
-        let view = SyncView { mode: Some(SyncMode::Follow), peers, gaps_detected: 3, ..SyncView::default() };
+        let view = SyncView {
+            mode: Some(SyncMode::Follow),
+            peers,
+            gaps_detected: 3,
+            ..SyncView::default()
+        };
         Self {
             view: watch::Sender::new(view),
             asked: Mutex::default(),
@@ -119,7 +124,11 @@ impl SyncControl for FakeSync {
         self.note(format!("sync {}", only.map_or(0, |ranges| ranges.len())));
         let running = *self.is_running.lock().unwrap();
         async move {
-            Ok(if running { SyncGapsAnswer::in_progress() } else { SyncGapsAnswer::done(SyncResults::default()) })
+            Ok(if running {
+                SyncGapsAnswer::in_progress()
+            } else {
+                SyncGapsAnswer::done(SyncResults::default())
+            })
         }
         .boxed()
     }
@@ -194,7 +203,14 @@ impl Fixture {
         metrics.collect(collector);
         let control: Arc<dyn SyncControl> = Arc::clone(&sync) as Arc<dyn SyncControl>;
         let node = Node::new(api, store.clone(), replica.clone(), control, metrics);
-        Self { _home: home, node, sync, store, replica, fork }
+        Self {
+            _home: home,
+            node,
+            sync,
+            store,
+            replica,
+            fork,
+        }
     }
 
     pub(super) fn public(&self) -> Router {
@@ -235,12 +251,22 @@ fn fill(replica: &mut Replica) -> Vec<HashedBlock> {
         hear(replica, "two", parent.block());
         fork.push(parent.clone());
     }
-    let anchor = replica.store().view().checkpoint(at(FINAL)).unwrap().unwrap().anchor().unwrap();
+    let anchor = replica
+        .store()
+        .view()
+        .checkpoint(at(FINAL))
+        .unwrap()
+        .unwrap()
+        .anchor()
+        .unwrap();
     for voter in ["voter", "other"] {
         replica.on_vote(VoterId(voter.to_owned()), anchor).unwrap();
     }
     let position = replica.position().unwrap();
-    assert_eq!((position.state_height, position.irreversible_block()), (at(HEAD), Some(at(FINAL))));
+    assert_eq!(
+        (position.state_height, position.irreversible_block()),
+        (at(HEAD), Some(at(FINAL)))
+    );
     fork
 }
 
@@ -249,9 +275,20 @@ fn hear(replica: &mut Replica, source: &str, block: &Block) {
         number: block.number,
         operations: block.operations.clone(),
         timestamp_ms: 1_544_788_800_000,
-        cursor: SourceCursor { last_index: LastIndex(None), block: block.number },
+        cursor: SourceCursor {
+            last_index: LastIndex(None),
+            block: block.number,
+        },
     };
-    replica.on_source(SourceEvent { source: source.parse().unwrap(), event }, 1_700_000_000).unwrap();
+    replica
+        .on_source(
+            SourceEvent {
+                source: source.parse().unwrap(),
+                event,
+            },
+            1_700_000_000,
+        )
+        .unwrap();
 }
 
 /// An answer, read to its end.
@@ -290,7 +327,10 @@ pub(super) fn request(method: Method, path: &str, body: Option<&Value>) -> Reque
 
 pub(super) fn from(remote: &str, method: Method, path: &str, body: Option<&Value>) -> Request<Body> {
     let remote: SocketAddr = remote.parse().unwrap();
-    let mut request = Request::builder().method(method).uri(path).extension(ConnectInfo(remote));
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .extension(ConnectInfo(remote));
     if body.is_some() {
         request = request.header("content-type", "application/json");
     }
@@ -307,7 +347,11 @@ pub(super) async fn send(router: Router, request: Request<Body>) -> Answer {
     let response = router.oneshot(request).await.unwrap();
     let (head, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    Answer { status: head.status, headers: head.headers, body }
+    Answer {
+        status: head.status,
+        headers: head.headers,
+        body,
+    }
 }
 
 /// The document of a checkpoint of the vectors.

@@ -4,7 +4,11 @@ use super::*;
 use crate::metrics::{BlockOutcome, PeerLabel, RequestOutcome};
 
 async fn ask(node: &Fixture, path: &str) -> Answer {
-    send(crate::api::probes::router(Arc::clone(&node.node)), request(Method::GET, path, None)).await
+    send(
+        crate::api::probes::router(Arc::clone(&node.node)),
+        request(Method::GET, path, None),
+    )
+    .await
 }
 
 #[tokio::test]
@@ -43,7 +47,11 @@ async fn metrics_have_the_names_that_alerts_ask_for() {
     metrics.count_peer_request(PeerLabel::Discovered, RequestOutcome::Cancelled);
     metrics.count_sync_blocks(BlockOutcome::Committed, 5);
     let answer = ask(&node, "/metrics").await;
-    assert!(answer.header("content-type").starts_with("application/openmetrics-text"));
+    assert!(
+        answer
+            .header("content-type")
+            .starts_with("application/openmetrics-text")
+    );
     let text = String::from_utf8(answer.body.to_vec()).unwrap();
     let height = at(HEAD);
     for line in [
@@ -71,7 +79,11 @@ async fn metrics_have_the_names_that_alerts_ask_for() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
-    for name in ["honeygraph_network_head_timestamp_seconds ", "honeygraph_store_bytes ", "honeygraph_sync_buffer_bytes "] {
+    for name in [
+        "honeygraph_network_head_timestamp_seconds ",
+        "honeygraph_store_bytes ",
+        "honeygraph_sync_buffer_bytes ",
+    ] {
         assert!(text.lines().any(|line| line.starts_with(name)), "{name}");
     }
     // The source on the fork stands apart from this replica, if it is connected.

@@ -15,7 +15,10 @@ fn check(api: &Value, path: &str, method: &str, answer: &Answer) {
     let schema = schema(api, path, method, answer.status.as_str());
     let validator = jsonschema::validator_for(&schema).unwrap();
     let body = answer.json();
-    let errors: Vec<String> = validator.iter_errors(&body).map(|error| error.to_string()).collect();
+    let errors: Vec<String> = validator
+        .iter_errors(&body)
+        .map(|error| error.to_string())
+        .collect();
     assert_eq!(errors, Vec::<String>::new(), "{method} {path}: {body}");
 }
 
@@ -41,7 +44,10 @@ async fn answers_are_as_described() {
         ("/api/sync/hash/{block}", format!("/api/sync/hash/{block}")),
         ("/api/checkpoints", "/api/checkpoints".to_owned()),
         ("/api/query/state/{path}", "/api/query/state/stats".to_owned()),
-        ("/api/query/block/{num}/full", format!("/api/query/block/{block}/full")),
+        (
+            "/api/query/block/{num}/full",
+            format!("/api/query/block/{block}/full"),
+        ),
         ("/api/query/head", "/api/query/head".to_owned()),
         ("/api/honeygraph-peers", "/api/honeygraph-peers".to_owned()),
     ] {

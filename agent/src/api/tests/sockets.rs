@@ -13,7 +13,10 @@ const LIMITS: ServeLimits = ServeLimits {
     shutdown_timeout: Duration::from_secs(10),
 };
 
-async fn start(router: Router, limits: ServeLimits) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
+async fn start(
+    router: Router,
+    limits: ServeLimits,
+) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
@@ -56,7 +59,10 @@ async fn the_answer_under_way_is_finished_before_the_listener_ends() {
     );
     let (address, shutdown, serving) = start(router, LIMITS).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
     under_way.await.unwrap();
     shutdown.cancel();
     go_on.send(()).unwrap();
@@ -75,10 +81,16 @@ async fn an_answer_that_never_ends_does_not_hold_up_the_shutdown() {
             std::future::pending::<&'static str>().await
         }),
     );
-    let limits = ServeLimits { shutdown_timeout: Duration::from_millis(10), ..LIMITS };
+    let limits = ServeLimits {
+        shutdown_timeout: Duration::from_millis(10),
+        ..LIMITS
+    };
     let (address, shutdown, serving) = start(router, limits).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
     under_way.recv().await.unwrap();
     shutdown.cancel();
     serving.await.unwrap();
@@ -87,7 +99,10 @@ async fn an_answer_that_never_ends_does_not_hold_up_the_shutdown() {
 
 #[tokio::test]
 async fn a_caller_that_sends_no_request_is_dropped() {
-    let limits = ServeLimits { head_timeout: Duration::from_millis(50), ..LIMITS };
+    let limits = ServeLimits {
+        head_timeout: Duration::from_millis(50),
+        ..LIMITS
+    };
     let (address, shutdown, serving) = start(Router::new(), limits).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nhost:").await.unwrap();
@@ -104,7 +119,10 @@ async fn more_connections_than_allowed_are_closed() {
     for _ in 0..2 {
         let mut stream = TcpStream::connect(address).await.unwrap();
         // Asked and answered, so it is known to be accepted.
-        stream.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
         let mut first = [0; 12];
         stream.read_exact(&mut first).await.unwrap();
         assert_eq!(&first, b"HTTP/1.1 200");

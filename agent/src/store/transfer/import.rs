@@ -216,6 +216,9 @@ impl Taking<'_> {
                 block: discarded.end(),
                 fault,
             }),
+            ExtendOutcome::NeedsHistory => Err(TransferError::Halted {
+                reason: "the store and the file lack blocks since the last checkpoint".to_owned(),
+            }),
             ExtendOutcome::NeedsCheckpoint { block } => Err(TransferError::Halted {
                 reason: format!("checkpoint {block} has to be known first"),
             }),

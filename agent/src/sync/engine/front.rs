@@ -37,6 +37,9 @@ impl SyncEngine {
         if halted {
             return;
         }
+        if self.front_waits() {
+            return self.hand_over_history();
+        }
         while self.handing < HANDING_MAX {
             let Some(run) = self.buffer.take(self.front_next) else {
                 break;
@@ -62,6 +65,17 @@ impl SyncEngine {
             });
         }
         self.hand_over_history();
+    }
+
+    /// Whether blocks since the last checkpoint are missing: then nothing can go on at the front before they
+    /// are there.
+    fn front_waits(&self) -> bool {
+        let status = self.status.borrow();
+        let Some(position) = &status.position else {
+            return true;
+        };
+        BlockRange::new(position.checkpoints.last_block.next(), position.state_height)
+            .is_ok_and(|range| status.have.missing_in(range).next().is_some())
     }
 
     pub(super) fn on_handed(&mut self, handed: Handed) {
@@ -139,7 +153,7 @@ impl SyncEngine {
                     fault: PeerFault::NotFound,
                 });
             }
-            ExtendOutcome::Halted => {
+            ExtendOutcome::Halted | ExtendOutcome::NeedsHistory => {
                 self.front_next = range.start();
                 self.buffer.put(run);
             }
