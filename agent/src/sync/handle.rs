@@ -63,7 +63,7 @@ pub struct SyncView {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RegisterError {
     /// The list of peers is full.
-    #[error("the list of peers is full at {0}; set SYNC_PEERS_MAX higher or remove some")]
+    #[error("the list of peers is full at {0}; set PEERS_MAX higher or remove some")]
     Full(usize),
     /// It is ourselves.
     #[error("that is this node itself")]
