@@ -334,6 +334,10 @@ impl Replica {
         if ours == Some(agreed) {
             return self.finalize(agreed);
         }
+        if ours.is_none() && !self.writer.have().contains(number) {
+            // Behind the start of this replica: there is nothing of ours to compare with.
+            return Ok(());
+        }
         tracing::error!(checkpoint = %number, agreed = %agreed.block_hash, "the voters agree on another chain");
         self.counters.divergences += 1;
         let before = position.schedule.period_of(number).start().saturating_sub(1);

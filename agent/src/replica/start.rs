@@ -7,7 +7,7 @@ use honeygraph_chain::content_id::ContentHasher;
 use honeygraph_chain::network::CheckpointKind;
 use honeygraph_chain::state::{StateError, StateOverlay};
 use honeygraph_chain::state_document::read_state_document;
-use honeygraph_chain::{BlockNumber, ContentId, Operations, StateDigest};
+use honeygraph_chain::{BlockNumber, BlockRange, ContentId, Operations, StateDigest};
 
 use super::tip::CommittedState;
 use super::{Replica, StoreError};
@@ -53,8 +53,8 @@ pub enum StartError {
 }
 
 impl Replica {
-    /// Replaces whatever the replica holds by the state that the documents spell. Blocks that are stored
-    /// stay as history.
+    /// Replaces whatever the replica holds by the state that the documents spell. Blocks that are stored stay
+    /// as history; those above the new state go, since what is stored is not fetched to be applied again.
     pub fn start_from(&mut self, documents: &StartDocuments) -> Result<BlockNumber, StartError> {
         let malformed = |id: ContentId, reason: String| StartError::Document { id, reason };
         let mut deltas = Vec::new();
@@ -111,12 +111,17 @@ impl Replica {
         }
         let height = chain.last_block;
         let before = self.writer.position().cloned();
+        let last = self.writer.have().last();
+        let above = last.map(|last| BlockRange::new(height.next(), last));
         let mut transaction = self.writer.begin();
         for record in &records {
             transaction.put_checkpoint(record)?;
         }
         for (id, bytes) in &documents.deltas {
             transaction.put_document(*id, bytes);
+        }
+        if let Some(Ok(above)) = above {
+            transaction.remove_blocks(above);
         }
         transaction.finish_replacing_state();
         let schedule = before

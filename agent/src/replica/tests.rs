@@ -633,6 +633,42 @@ fn a_document_that_is_not_what_it_says_starts_nothing() {
     assert_eq!(home_position(replica, &home), None);
 }
 
+#[test]
+fn a_second_start_leaves_no_block_above_its_state() {
+    let home = Home::new();
+    let mut replica = home.open(settings());
+    replica.start_from(&documents(&home)).unwrap();
+    replica.extend(&peer("a"), &chain().blocks[400..500]).unwrap();
+    replica.set_history_start(at(0)).unwrap();
+    replica.fill_history(&chain().blocks[300..400]).unwrap();
+    replica.start_from(&documents(&home)).unwrap();
+    let kept = BlockRange::new(at(300), at(399)).unwrap();
+    assert_eq!(replica.writer.have().iter().collect::<Vec<_>>(), [kept]);
+    replica.extend(&peer("a"), &chain().blocks[400..500]).unwrap();
+    assert_eq!(
+        replica.position().unwrap().state_digest,
+        chain().checkpoints[4].state_digest
+    );
+}
+
+#[test]
+fn votes_on_what_is_behind_the_start_contradict_nothing() {
+    let home = Home::new();
+    let voters = Voters::new([(VoterId("peer".to_owned()), 1)]);
+    let mut replica = home.open(ReplicaSettings { voters, ..settings() });
+    replica.start_from(&documents(&home)).unwrap();
+    let behind = &chain().checkpoints[0];
+    let anchor = Anchor {
+        block_num: behind.block_num,
+        block_hash: chain().blocks[99].block.hash(),
+        state_hash: behind.cid,
+        state_digest: behind.state_digest,
+    };
+    replica.on_vote(VoterId("peer".to_owned()), anchor).unwrap();
+    assert_eq!(replica.status().counters.divergences, 0);
+    assert_eq!(replica.position().unwrap().state_height, at(399));
+}
+
 fn home_position(replica: Replica, home: &Home) -> Option<Position> {
     drop(replica);
     home.open(settings()).position().cloned()

@@ -27,6 +27,8 @@ const CHECKPOINTS_BACK: u64 = 20;
 #[derive(Debug, Default)]
 pub(super) struct Boot {
     under_way: bool,
+    /// It has succeeded. The replica's status may say so a little later than the replica itself.
+    done: bool,
     attempts: u32,
     again_at: Option<Instant>,
 }
@@ -50,7 +52,7 @@ struct Plan {
 impl SyncEngine {
     pub(super) fn boot_if_needed(&mut self) {
         let status = self.status.borrow().clone();
-        if status.position.is_some() || self.boot.under_way {
+        if status.position.is_some() || self.boot.under_way || self.boot.done {
             return;
         }
         let now = Instant::now();
@@ -106,6 +108,7 @@ impl SyncEngine {
 
     pub(super) fn on_booted(&mut self, result: Result<(), String>) {
         self.boot.under_way = false;
+        self.boot.done = result.is_ok();
         self.boot.attempts = self.boot.attempts.saturating_add(1);
         if let Err(reason) = result {
             let wait = AGAIN_AFTER
