@@ -275,6 +275,7 @@ fn replica_settings(config: &Config, metrics: Metrics) -> ReplicaSettings {
         voters: voters(&config.network.voters),
         max_reorg_depth: config.network.max_reorg_depth,
         commit_blocks: config.store.commit_blocks,
+        commit_interval: config.store.commit_interval,
         orphan_blocks: ORPHAN_BLOCKS,
         pending_blocks: PENDING_BLOCKS,
         trusted_checkpoint: trusted,

@@ -50,6 +50,7 @@ fn store(directory: &Path, blocks: usize) {
         voters: Voters::default(),
         max_reorg_depth: 1_000,
         commit_blocks: 512,
+        commit_interval: std::time::Duration::ZERO,
         orphan_blocks: 28_800,
         pending_blocks: 16,
         trusted_checkpoint: None,

@@ -147,6 +147,7 @@ fn fill_template(chain: &Chain, template: &Path) {
         voters: Voters::default(),
         max_reorg_depth: 1_000,
         commit_blocks: 1_000,
+        commit_interval: Duration::from_millis(200),
         orphan_blocks: 28_800,
         pending_blocks: 64,
         trusted_checkpoint: None,

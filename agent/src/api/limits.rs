@@ -250,7 +250,11 @@ mod tests {
         assert!(rates.check(network_of("2001:db8::1".parse().unwrap())).is_ok());
         assert!(rates.check(network_of("2001:db8::2".parse().unwrap())).is_err());
         assert!(rates.check(network_of("192.0.2.1".parse().unwrap())).is_ok());
-        assert!(rates.check(network_of("::ffff:192.0.2.1".parse().unwrap())).is_err());
+        assert!(
+            rates
+                .check(network_of("::ffff:192.0.2.1".parse().unwrap()))
+                .is_err()
+        );
     }
 
     #[test]

@@ -147,6 +147,7 @@ pub(super) fn import(
         voters: Voters::default(),
         max_reorg_depth: 1_000,
         commit_blocks: 1_000,
+        commit_interval: std::time::Duration::ZERO,
         orphan_blocks: 28_800,
         pending_blocks: 1,
         trusted_checkpoint,

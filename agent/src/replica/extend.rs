@@ -5,6 +5,8 @@ use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::peer::{PeerFault, PeerId};
 use honeygraph_chain::{BlockNumber, BlockRange, Operations};
 
+use std::time::Instant;
+
 use super::reorganize::Undone;
 use super::tip::{CheckpointFinding, Provenance, StageError};
 use super::{Replica, StoreError};
@@ -162,19 +164,16 @@ impl Replica {
             {
                 block.stored.verification = verification;
             }
-            if schedule.kind_at(number).is_some() {
-                // What comes after the last checkpoint of the run waits for the next one.
-                let is_last = blocks
-                    .last()
-                    .is_some_and(|last| last.block.number() < schedule.next_at_or_after(number.next()));
-                if is_last || self.staged_len() >= self.settings.commit_blocks / 2 {
-                    self.commit_stage()?;
-                }
+            let staged = self
+                .running
+                .as_ref()
+                .map_or(0, |running| running.stage.blocks.len());
+            let is_checkpoint = schedule.kind_at(number).is_some();
+            if is_checkpoint || staged >= self.settings.commit_blocks {
+                self.commit_if_due()?;
             }
         }
-        if self.may_commit_stage() {
-            self.commit_stage()?;
-        }
+        self.commit_if_due()?;
         self.after_advance()?;
         let (Some(running), Some(position)) = (&self.running, self.writer.position()) else {
             return Ok(ExtendOutcome::Halted);
@@ -185,15 +184,58 @@ impl Replica {
         })
     }
 
-    fn staged_len(&self) -> usize {
-        self.running
-            .as_ref()
-            .map_or(0, |running| running.stage.blocks.len())
+    /// Commits what is staged once enough of it is gathered, or it has waited long enough.
+    pub fn commit_if_due(&mut self) -> Result<(), StoreError> {
+        if self.is_commit_due() {
+            self.commit_stage()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Commits what is staged as far as it may be, before the replica goes.
+    pub fn finish(&mut self) -> Result<(), StoreError> {
+        if self.may_commit_stage() {
+            self.commit_stage()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// When [`Replica::commit_if_due`] has something to do again.
+    pub fn commit_deadline(&self) -> Option<Instant> {
+        let since = self.running.as_ref()?.stage.since?;
+        self.may_commit_stage()
+            .then(|| since + self.settings.commit_interval)
+    }
+
+    fn is_commit_due(&self) -> bool {
+        let Some(running) = &self.running else {
+            return false;
+        };
+        let Some(since) = running.stage.since else {
+            return false;
+        };
+        let due = running.stage.blocks.len() >= self.settings.commit_blocks
+            || since.elapsed() >= self.settings.commit_interval
+            || self.stop == Some(running.stage.tip.number);
+        due && self.may_commit_stage()
+    }
+
+    /// Makes way for a block of a source: what is staged below it is committed, or dropped where it still
+    /// waits for its proof.
+    pub(super) fn settle_stage(&mut self) -> Result<(), StoreError> {
+        if self.may_commit_stage() {
+            self.commit_stage()
+        } else {
+            self.drop_stage();
+            Ok(())
+        }
     }
 
     /// Whether nothing better can be waited for: the stage ends at a checkpoint, or the checkpoint that
     /// would prove its end is not known yet.
-    fn may_commit_stage(&self) -> bool {
+    pub(super) fn may_commit_stage(&self) -> bool {
         let (Some(running), Some(position)) = (&self.running, self.writer.position()) else {
             return false;
         };

@@ -23,7 +23,7 @@ pub use thread::{HoldAnswer, HoldError, ReplicaGone, ReplicaHandle};
 pub use tip::Provenance;
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use honeygraph_chain::checkpoint::Anchor;
 use honeygraph_chain::fork::{BlockReference, ForkLimits, ForkTree};
@@ -48,8 +48,10 @@ pub struct ReplicaSettings {
     pub voters: Voters,
     /// Blocks that a reorganization undoes at most (`MAX_REORG_DEPTH`).
     pub max_reorg_depth: u64,
-    /// Blocks in one transaction at most.
+    /// Blocks from peers that are gathered for one transaction.
     pub commit_blocks: usize,
+    /// Longest time that a block from a peer waits for others to be committed with.
+    pub commit_interval: Duration,
     /// Blocks that a losing fork is kept for before it ages out.
     pub orphan_blocks: u64,
     /// Blocks of one source that wait in memory for the gap before them to be filled.

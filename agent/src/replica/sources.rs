@@ -190,6 +190,9 @@ impl Replica {
     /// Takes every waiting block of a source whose parent is here.
     fn take_pending(&mut self, source: &SourceId) -> Result<(), StoreError> {
         loop {
+            if self.is_source_at_front(source) {
+                self.settle_stage()?;
+            }
             let step = self.next_step(source)?;
             let Some(view) = self.sources.get_mut(source) else {
                 return Ok(());
@@ -212,6 +215,18 @@ impl Replica {
                 }
             }
         }
+    }
+
+    /// Whether the oldest waiting block of a source is one that peers have sent ahead of it.
+    fn is_source_at_front(&self, source: &SourceId) -> bool {
+        let (Some(view), Some(running)) = (self.sources.get(source), &self.running) else {
+            return false;
+        };
+        view.pending.front().is_some_and(|block| {
+            !running.stage.blocks.is_empty()
+                && block.number > running.tip.number
+                && block.number <= running.stage.tip.number.next()
+        })
     }
 
     /// What to do with the oldest waiting block of a source.
@@ -317,8 +332,6 @@ impl Replica {
         block: &HashedBlock,
         timestamp_ms: u64,
     ) -> Result<bool, StoreError> {
-        // What peers sent ahead of it and is not proven yet gives way to a source.
-        self.drop_stage();
         let reported = self.reported_checkpoint(block.number());
         let Some(schedule) = self.writer.position().map(|position| position.schedule) else {
             return Ok(false);

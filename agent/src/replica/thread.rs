@@ -67,7 +67,9 @@ pub enum HoldError {
     Gone(#[from] ReplicaGone),
 }
 
-type Job = Box<dyn FnOnce(&mut Replica) -> Result<(), StoreError> + Send>;
+/// Changes the replica and gives what answers the one who asked, once the change can be seen.
+type Job = Box<dyn FnOnce(&mut Replica) -> Result<Answer, StoreError> + Send>;
+type Answer = Box<dyn FnOnce() + Send>;
 
 enum Command {
     /// Changes the replica.
@@ -278,9 +280,10 @@ impl ReplicaHandle {
     ) -> Result<T, ReplicaGone> {
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |replica| {
+            let answer = job(replica)?;
             // The one who asked may have gone.
-            let _ = reply.send(job(replica)?);
-            Ok(())
+            let send: Answer = Box::new(move || drop(reply.send(answer)));
+            Ok(send)
         });
         self.commands
             .send(Command::Run(job))
@@ -305,8 +308,10 @@ impl ReplicaThread {
     ) -> Result<(), StoreError> {
         // While commits are held, jobs wait in order; their number is bounded by the queue they came from.
         let mut waiting: Vec<Job> = Vec::new();
+        let mut answers: Vec<Answer> = Vec::new();
         loop {
             let held = self.is_held();
+            let commit = self.replica.commit_deadline().map(tokio::time::Instant::from_std);
             let until = self
                 .hold
                 .as_ref()
@@ -314,10 +319,11 @@ impl ReplicaThread {
             tokio::select! {
                 biased;
                 () = sleep_until(until) => self.end_hold(),
+                () = sleep_until(commit), if !held => self.replica.commit_if_due()?,
                 command = commands.recv(), if waiting.len() < QUEUE => match command {
-                    None => return Ok(()),
+                    None => return self.replica.finish(),
                     Some(Command::Run(job)) if held => waiting.push(job),
-                    Some(Command::Run(job)) => job(&mut self.replica)?,
+                    Some(Command::Run(job)) => answers.push(job(&mut self.replica)?),
                     Some(Command::Hold { at, longest, reply }) => self.begin_hold(at, longest, reply),
                     Some(Command::Resume { reply }) => {
                         let was_on = self.hold.is_some();
@@ -326,13 +332,13 @@ impl ReplicaThread {
                     }
                 },
                 event = sources.recv(), if !held => match event {
-                    None => return Ok(()),
+                    None => return self.replica.finish(),
                     Some(event) => self.replica.on_source(event, unix_seconds())?,
                 },
             }
             if !self.is_held() {
                 for job in waiting.drain(..) {
-                    job(&mut self.replica)?;
+                    answers.push(job(&mut self.replica)?);
                 }
             }
             for message in self.replica.take_outbox() {
@@ -341,6 +347,9 @@ impl ReplicaThread {
             }
             self.reach_hold();
             self.status.send_replace(self.replica.status());
+            for answer in answers.drain(..) {
+                answer();
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Where application stands, and blocks applied on top that are not committed yet.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use fjall::Keyspace;
 use honeygraph_chain::block::HashedBlock;
@@ -221,6 +222,8 @@ pub(super) struct Stage {
     pub(super) committed: CommittedState,
     pub(super) tip: Tip,
     pub(super) blocks: Vec<StagedBlock>,
+    /// When the first of them came.
+    pub(super) since: Option<Instant>,
     /// Blocks up to the last checkpoint in the stage, and the tip there.
     last_checkpoint: Option<(usize, Tip)>,
 }
@@ -233,6 +236,7 @@ impl Stage {
             committed,
             tip,
             blocks: Vec::new(),
+            since: None,
             last_checkpoint: None,
         }
     }
@@ -241,6 +245,7 @@ impl Stage {
     pub(super) fn restart(&mut self, position: &Position) {
         self.overlay = StateOverlay::new(self.committed.clone(), position.state_digest);
         self.blocks.clear();
+        self.since = None;
         self.last_checkpoint = None;
     }
 
@@ -322,6 +327,7 @@ impl Stage {
         self.tip.block_hash = Some(block.hash());
         let mut stored = StoredBlock::new(block, timestamp_ms);
         stored.digest = Some(self.overlay.digest());
+        self.since.get_or_insert_with(Instant::now);
         let is_checkpoint = made.is_some();
         let (checkpoint, document) = made.unzip();
         let document = document.flatten();

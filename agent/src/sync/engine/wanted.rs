@@ -1,6 +1,7 @@
 //! Which blocks are missing.
 
 use honeygraph_chain::interval::IntervalSet;
+use honeygraph_chain::peer::PeerFault;
 use honeygraph_chain::planner::Event;
 use honeygraph_chain::{BlockNumber, BlockRange};
 
@@ -16,7 +17,21 @@ impl SyncEngine {
         let status = self.status.borrow_and_update().clone();
         let Some(position) = &status.position else { return };
         if self.handing == 0 {
-            self.front_next = status.applied.unwrap_or(position.state_height).next();
+            let next = status.applied.unwrap_or(position.state_height).next();
+            if let Some(lost) = self
+                .front_next
+                .previous()
+                .and_then(|last| BlockRange::new(next, last).ok())
+            {
+                // Handed over, and taken back since: by a source's own blocks, a reorganization, a halt.
+                self.buffer.discard(lost);
+                self.step(Event::RangeRejected {
+                    range: lost,
+                    blamed: Vec::new(),
+                    fault: PeerFault::NotFound,
+                });
+            }
+            self.front_next = next;
         }
         let committed = position.state_height;
         let missing = self.missing(&status, position);
