@@ -173,6 +173,7 @@ fn fill_template(chain: &Chain, template: &Path) {
             .collect();
         replica.extend(&peer, &blocks).unwrap();
     }
+    replica.finish().unwrap();
     assert_eq!(replica.position().unwrap().state_height, chain.range().end());
 }
 
