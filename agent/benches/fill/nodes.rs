@@ -62,6 +62,8 @@ impl Peers {
                 "127.0.0.1:0",
                 "--metrics-listen",
                 "127.0.0.1:0",
+                "--limit-rate-per-peer",
+                "100000",
                 "--limit-rate-per-address",
                 "100000",
             ];
