@@ -150,10 +150,7 @@ impl Replica {
                         StageError::BreaksState { .. } => PeerFault::BreaksState,
                         StageError::CheckpointMismatch { .. }
                         | StageError::PeriodNotWhole { .. }
-                        | StageError::Store(_) => {
-                            self.counters.state_hash_mismatches += 1;
-                            PeerFault::CheckpointMismatch
-                        }
+                        | StageError::Store(_) => PeerFault::CheckpointMismatch,
                     };
                     tracing::warn!(peer = %peer, block = %number, %error, "block refused");
                     return self.reject(number, fault, peer);
@@ -256,6 +253,9 @@ impl Replica {
         let Some(position) = self.writer.position().cloned() else {
             return Ok(ExtendOutcome::Halted);
         };
+        if fault == PeerFault::CheckpointMismatch {
+            self.counters.state_hash_mismatches += 1;
+        }
         let doubts_period = matches!(fault, PeerFault::CheckpointMismatch | PeerFault::BreaksState)
             || (fault == PeerFault::BrokenLink && self.waits_for_proof());
         if !doubts_period {
