@@ -150,10 +150,7 @@ impl Replica {
                         StageError::BreaksState { .. } => PeerFault::BreaksState,
                         StageError::CheckpointMismatch { .. }
                         | StageError::PeriodNotWhole { .. }
-                        | StageError::Store(_) => {
-                            self.counters.state_hash_mismatches += 1;
-                            PeerFault::CheckpointMismatch
-                        }
+                        | StageError::Store(_) => PeerFault::CheckpointMismatch,
                     };
                     tracing::warn!(peer = %peer, block = %number, %error, "block refused");
                     return self.reject(number, fault, peer);
@@ -245,7 +242,8 @@ impl Replica {
     }
 
     /// Refuses a block at the front. Where only the block itself is wrong, what stands before it stays; where
-    /// its period is disproved, everything since the last proven checkpoint goes.
+    /// its period is disproved, or it links to something else than what is applied but not proven, everything
+    /// since the last proven checkpoint goes: either side may be the wrong one.
     fn reject(
         &mut self,
         at: BlockNumber,
@@ -255,8 +253,12 @@ impl Replica {
         let Some(position) = self.writer.position().cloned() else {
             return Ok(ExtendOutcome::Halted);
         };
-        let disproves_period = matches!(fault, PeerFault::CheckpointMismatch | PeerFault::BreaksState);
-        if !disproves_period {
+        if fault == PeerFault::CheckpointMismatch {
+            self.counters.state_hash_mismatches += 1;
+        }
+        let doubts_period = matches!(fault, PeerFault::CheckpointMismatch | PeerFault::BreaksState)
+            || (fault == PeerFault::BrokenLink && self.waits_for_proof());
+        if !doubts_period {
             if self.may_commit_stage() {
                 self.commit_stage()?;
             }
@@ -296,6 +298,12 @@ impl Replica {
             suspects,
             evidence,
         })
+    }
+
+    /// Whether the block before the next one is applied, but not committed before its checkpoint proves it.
+    fn waits_for_proof(&self) -> bool {
+        let running = self.running.as_ref();
+        running.is_some_and(|running| !running.stage.blocks.is_empty()) && !self.may_commit_stage()
     }
 
     /// Who handed over which block of a period that is not proven.

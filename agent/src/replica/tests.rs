@@ -236,6 +236,31 @@ fn a_broken_link_keeps_what_stands_before_it() {
 }
 
 #[test]
+fn blocks_that_wait_for_their_checkpoint_give_way_where_the_next_does_not_link_to_them() {
+    let home = Home::new();
+    let mut replica = home.started(settings());
+    report(&mut replica, "one", 0);
+    replica.extend(&peer("liar"), &lie(0..60, 30)).unwrap();
+    assert_eq!(replica.position().unwrap().state_height.next(), at(0));
+    let outcome = replica.extend(&peer("honest"), &chain().blocks[60..100]).unwrap();
+    let ExtendOutcome::Rejected {
+        discarded,
+        fault: PeerFault::BrokenLink,
+        suspects,
+        evidence,
+    } = outcome
+    else {
+        panic!("{outcome:?}");
+    };
+    // Either of the two may be the liar; what each gave is known.
+    assert_eq!((discarded.start(), discarded.end()), (at(0), at(60)));
+    assert_eq!(suspects, [peer("honest"), peer("liar")]);
+    assert_eq!(evidence.len(), 60);
+    replica.extend(&peer("honest"), &chain().blocks[0..500]).unwrap();
+    assert_equals_vectors(&replica, 499);
+}
+
+#[test]
 fn a_block_that_breaks_the_state_rules_is_refused() {
     let home = Home::new();
     let mut replica = home.started(settings());

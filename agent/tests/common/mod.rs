@@ -44,7 +44,9 @@ impl TestNode {
         ] {
             arguments.extend([listener, "127.0.0.1:0"]);
         }
-        arguments.extend(["--sync-interval", "1000"]);
+        if !flags.contains(&"--sync-interval") {
+            arguments.extend(["--sync-interval", "1000"]);
+        }
         arguments.extend(flags);
         let _ = tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())

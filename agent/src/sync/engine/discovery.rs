@@ -1,11 +1,12 @@
 //! Which peers there are, and what they say of themselves.
 
-use honeygraph_chain::BlockNumber;
 use honeygraph_chain::peer::PeerId;
-use honeygraph_chain::planner::Event;
+use honeygraph_chain::planner::{Event, FetchKind, PeerProfile};
+use honeygraph_chain::{BlockNumber, BlockRange};
 
 use super::unix_now;
 use super::{Done, SyncEngine, unix_now_ms};
+use crate::config::Verification;
 use crate::peers::client::PeerList;
 use crate::peers::registry::PeerSource;
 use crate::peers::{FetchError, PeerUrl};
@@ -87,6 +88,7 @@ impl SyncEngine {
                 if !was_alive {
                     tracing::info!(%peer, ?profile, "peer answers");
                 }
+                let profile = self.provable(profile);
                 self.step(Event::PeerSeen { peer, profile, score });
                 self.on_status();
             }
@@ -100,6 +102,28 @@ impl SyncEngine {
                 }
             }
         }
+    }
+
+    /// What a peer is to be asked for. Blocks without hashes are of use only at the front, and, unless a quorum
+    /// may vouch for them, up to the newest checkpoint that somebody trusted reports: asking for others would
+    /// keep them from being fetched from peers whose blocks can be proven.
+    fn provable(&self, profile: PeerProfile) -> PeerProfile {
+        if profile.kind == FetchKind::Batch {
+            return profile;
+        }
+        let status = self.status.borrow();
+        let height = status.position.as_ref().map(|position| position.state_height);
+        let provable = match self.settings.verification {
+            Verification::Strict => status.newest_reported.map(|(checkpoint, _)| checkpoint),
+            Verification::Quorum => Some(BlockNumber::MAX),
+        };
+        let useful = height
+            .zip(provable)
+            .and_then(|(height, end)| BlockRange::new(height.next(), end).ok());
+        let available = profile
+            .available
+            .and_then(|available| available.intersection(useful?));
+        PeerProfile { available, ..profile }
     }
 
     /// Looks for peers: at the honeycomb nodes, and in the lists of peers. Exchange is by pull.

@@ -2,7 +2,7 @@
 
 use honeygraph_chain::interval::IntervalSet;
 use honeygraph_chain::peer::PeerFault;
-use honeygraph_chain::planner::Event;
+use honeygraph_chain::planner::{Event, FetchKind};
 use honeygraph_chain::{BlockNumber, BlockRange};
 
 use super::{SyncEngine, unix_now};
@@ -103,14 +103,17 @@ impl SyncEngine {
     pub(super) fn keep_history(&mut self) {
         let status = self.status.borrow().clone();
         let Some(position) = &status.position else { return };
+        let has_voters = self.registry.voters().next().is_some();
+        // Blocks that do not exist would be wanted for ever: what the voters say counts where some are peers.
+        // An older peer says nothing of where its blocks begin.
         let bases = |least: PeerSource| {
-            let peers = self
-                .registry
-                .iter()
-                .map(|(_, peer)| peer)
-                .filter(|peer| peer.is_alive && peer.source >= least);
+            let peers = self.registry.iter().map(|(_, peer)| peer).filter(|peer| {
+                peer.is_alive && peer.source >= least && (peer.voter.is_some() || !has_voters)
+            });
             peers
-                .filter_map(|peer| peer.profile?.available)
+                .filter_map(|peer| peer.profile)
+                .filter(|profile| profile.kind == FetchKind::Batch)
+                .filter_map(|profile| profile.available)
                 .map(BlockRange::start)
                 .min()
         };
