@@ -62,6 +62,7 @@ struct Readiness {
 async fn readyz(State(node): State<Arc<Node>>) -> Result<Response, ApiError> {
     let replica = node.status().clone();
     let mode = standing::mode(&replica, &node.sync_view());
+    let network_head = node.sync_view().network_head(&replica);
     let position = replica.position;
     let height = position.as_ref().map(|position| position.state_height);
     let timestamp_ms = node.read(move |view| {
@@ -80,8 +81,7 @@ async fn readyz(State(node): State<Arc<Node>>) -> Result<Response, ApiError> {
         ready,
         mode,
         state_height: height.map(u64::from),
-        lag: replica
-            .network_head
+        lag: network_head
             .zip(height)
             .map(|(head, height)| head.distance_from(height)),
         age_seconds: age,

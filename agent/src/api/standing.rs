@@ -22,9 +22,9 @@ pub(crate) fn head(status: &ReplicaStatus) -> Option<BlockNumber> {
 }
 
 /// From the first block this replica wants to the highest it knows of; none before it has a state.
-pub(crate) fn wanted_range(status: &ReplicaStatus) -> Option<BlockRange> {
+pub(crate) fn wanted_range(status: &ReplicaStatus, sync: &SyncView) -> Option<BlockRange> {
     let start = status.position.as_ref()?.history_start;
-    let end = head(status).max(status.network_head)?;
+    let end = head(status).max(sync.network_head(status))?;
     BlockRange::new(start, end).ok()
 }
 
@@ -82,12 +82,12 @@ pub(crate) fn sync_status(
         head: head(status),
         state_height,
         lib: irreversible,
-        network_head: status.network_head,
-        lag: status
-            .network_head
+        network_head: sync.network_head(status),
+        lag: sync
+            .network_head(status)
             .zip(state_height)
             .map(|(head, height)| head.distance_from(height)),
-        gaps: wanted_range(status).map(|wanted| gap_status(status, wanted)),
+        gaps: wanted_range(status, sync).map(|wanted| gap_status(status, wanted)),
         forks: Some(ForkStatus {
             canonical: MAIN_FORK.to_owned(),
             others: fork_tips(status, view)?.into_iter().collect(),
@@ -103,7 +103,7 @@ pub(crate) fn sync_status(
         verification: Some(VerificationStatus {
             policy,
             verified_height: irreversible,
-            unverified_blocks: 0,
+            unverified_blocks: status.counters.unverified_blocks,
             agreement: newest_agreement,
         }),
         mode: mode(status, sync),

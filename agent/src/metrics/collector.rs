@@ -58,7 +58,7 @@ impl NodeCollector {
             if let Some(block) = position.irreversible_block() {
                 out.gauge("irreversible_block", "Last irreversible block", block.get())?;
             }
-            if let Some(head) = status.network_head {
+            if let Some(head) = self.sync.borrow().network_head(&status) {
                 out.gauge(
                     "sync_lag_blocks",
                     "Network head minus state height",
@@ -68,10 +68,10 @@ impl NodeCollector {
             out.gauge(
                 "missing_blocks",
                 "Blocks missing inside the wanted range",
-                missing_blocks(&status).unwrap_or(0),
+                missing_blocks(&status, &self.sync.borrow()).unwrap_or(0),
             )?;
         }
-        if let Some(head) = status.network_head {
+        if let Some(head) = self.sync.borrow().network_head(&status) {
             out.gauge(
                 "network_head_block",
                 "Highest head that trusted sources report",
@@ -202,8 +202,8 @@ impl Collector for NodeCollector {
 }
 
 /// Blocks missing between the first wanted one and the highest that is known to exist.
-fn missing_blocks(status: &ReplicaStatus) -> Option<u64> {
-    let wanted = crate::api::standing::wanted_range(status)?;
+fn missing_blocks(status: &ReplicaStatus, sync: &SyncView) -> Option<u64> {
+    let wanted = crate::api::standing::wanted_range(status, sync)?;
     Some(
         status
             .have

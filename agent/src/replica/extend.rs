@@ -160,6 +160,7 @@ impl Replica {
                 && let Some(block) = running.stage.blocks.last_mut()
             {
                 block.stored.verification = verification;
+                self.counters.unverified_blocks += u64::from(verification == Verification::Unverified);
             }
             let staged = self
                 .running

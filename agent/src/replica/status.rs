@@ -14,6 +14,8 @@ use crate::store::Position;
 pub struct Counters {
     /// Blocks made durable.
     pub committed_blocks: u64,
+    /// Blocks that were taken on a quorum, without a hash that can be computed again.
+    pub unverified_blocks: u64,
     /// Blocks of forks that were kept.
     pub fork_blocks: u64,
     /// Reorganizations done.

@@ -9,6 +9,7 @@ use moka::future::Cache;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::peers::PeerUrl;
+use crate::replica::ReplicaStatus;
 use crate::wire::shapes::{PeerEntry, SyncGapsAnswer, SyncMode};
 
 /// One peer as the engine sees it.
@@ -43,6 +44,9 @@ pub struct PeerSummary {
 pub struct SyncView {
     /// Its state.
     pub mode: Option<SyncMode>,
+    /// The highest head that honeycombs report, else the peers that configuration names; never one that the
+    /// clock does not allow.
+    pub network_head: Option<BlockNumber>,
     /// Whether missing blocks are being fetched.
     pub is_syncing: bool,
     /// The peers it knows.
@@ -57,6 +61,13 @@ pub struct SyncView {
     pub wire_bytes: u64,
     /// Bytes of the blocks that were needed and came from peers.
     pub needed_bytes: u64,
+}
+
+impl SyncView {
+    /// The highest head that is known of, from honeycombs or configured peers.
+    pub fn network_head(&self, status: &ReplicaStatus) -> Option<BlockNumber> {
+        status.network_head.max(self.network_head)
+    }
 }
 
 /// A peer that is not taken.

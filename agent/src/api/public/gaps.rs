@@ -28,7 +28,7 @@ pub(super) async fn gaps(
     parameters: Parameters,
 ) -> Result<Json<Gaps>, ApiError> {
     let status = node.status();
-    let wanted = wanted_range(&status);
+    let wanted = wanted_range(&status, &node.sync_view());
     let whole = wanted.unwrap_or(BlockRange::single(BlockNumber::default()));
     let range = parameters.range_within(whole)?;
     let total_missing = status.have.missing_in(range).map(BlockRange::len).sum();

@@ -79,7 +79,7 @@ pub(super) async fn sync_from(
 ) -> Result<Json<SyncGapsAnswer>, ApiError> {
     let gaps: Vec<BlockRange> = {
         let status = node.status();
-        let wanted = wanted_range(&status);
+        let wanted = wanted_range(&status, &node.sync_view());
         let range = wanted.and_then(|wanted| BlockRange::new(block.max(wanted.start()), wanted.end()).ok());
         range
             .into_iter()

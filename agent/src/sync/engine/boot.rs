@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use honeygraph_chain::checkpoint::{Anchor, DeltaDocument};
 use honeygraph_chain::content_id::ContentHasher;
+use honeygraph_chain::peer::PeerId;
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 
 use super::{Done, SyncEngine};
@@ -67,8 +68,13 @@ impl SyncEngine {
         if !only_genesis && !heard_all && self.started.elapsed() < PATIENCE {
             return;
         }
-        // The voters' anchors are asked for with the first answers of the peers; give them a turn.
-        if self.boot.attempts == 0 && !self.asking_voters.is_empty() {
+        // What the voters say comes right after they have answered for the first time.
+        let unheard = |key: &PeerId| !self.voted_once.contains(key);
+        let awaited = self
+            .registry
+            .voters()
+            .any(|(key, peer, _)| peer.is_alive && unheard(key));
+        if !only_genesis && awaited && self.started.elapsed() < PATIENCE {
             return;
         }
         let trusted = match &self.settings.start {

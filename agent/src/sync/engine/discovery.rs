@@ -90,6 +90,9 @@ impl SyncEngine {
                 }
                 let profile = self.provable(profile);
                 self.step(Event::PeerSeen { peer, profile, score });
+                if !was_alive {
+                    self.ask_voters();
+                }
                 self.on_status();
             }
             Err(error) => {

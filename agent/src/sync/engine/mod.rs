@@ -107,6 +107,7 @@ pub struct SyncEngine {
     naming: bool,
     looking_at_front: bool,
     asking_voters: BTreeSet<PeerId>,
+    voted_once: BTreeSet<PeerId>,
     probing: BTreeSet<PeerId>,
     probed_once: BTreeSet<PeerId>,
     started: Instant,
@@ -215,6 +216,7 @@ impl SyncEngine {
             naming: false,
             looking_at_front: false,
             asking_voters: BTreeSet::new(),
+            voted_once: BTreeSet::new(),
             probing: BTreeSet::new(),
             probed_once: BTreeSet::new(),
             started: now,
@@ -474,6 +476,7 @@ impl SyncEngine {
         let peers = self.summaries();
         let view = SyncView {
             mode: Some(self.mode()),
+            network_head: self.network_head(),
             is_syncing: !self.wanted.is_empty() && self.registry.iter().any(|(_, peer)| peer.is_alive),
             peers,
             planner: self.planner.status(),

@@ -70,6 +70,7 @@ impl SyncEngine {
 
     pub(super) fn on_voted(&mut self, voted: &Voted) {
         self.asking_voters.remove(&voted.voter);
+        self.voted_once.insert(voted.voter.clone());
         if !voted.answered {
             tracing::debug!(voter = %voted.voter, "voter did not answer");
         }

@@ -83,20 +83,27 @@ impl SyncEngine {
         if let Some(pending) = status.first_pending {
             return pending.saturating_sub(1).max(height);
         }
+        let strangers = || self.highest_head(PeerSource::Discovered);
+        self.network_head()
+            .or_else(strangers)
+            .unwrap_or(height)
+            .max(height)
+    }
+
+    /// The highest head that honeycombs or configured peers report, as far as the clock allows it.
+    pub(super) fn network_head(&self) -> Option<BlockNumber> {
+        let sources = self.status.borrow().network_head;
+        sources.max(self.highest_head(PeerSource::Configured))
+    }
+
+    /// The highest plausible head of peers that answer.
+    fn highest_head(&self, least: PeerSource) -> Option<BlockNumber> {
         let plausible = BlockNumber::highest_at(unix_now().as_secs());
-        let heads = |least: PeerSource| {
-            let peers = self.registry.iter().map(|(_, peer)| peer);
-            peers
-                .filter(|peer| peer.is_alive && peer.source >= least)
-                .filter_map(|peer| peer.head())
-                .max()
-        };
-        let head = status
-            .network_head
-            .max(heads(PeerSource::Configured))
-            .or_else(|| heads(PeerSource::Discovered))
-            .unwrap_or(height);
-        head.min(plausible).max(height)
+        let peers = self.registry.iter().map(|(_, peer)| peer);
+        let heads = peers
+            .filter(|peer| peer.is_alive && peer.source >= least)
+            .filter_map(|peer| peer.head());
+        heads.filter(|head| *head <= plausible).max()
     }
 
     /// Moves the start of the history that is wanted: down to what peers have, or up to what is kept.
