@@ -18,6 +18,8 @@
 //! | slow, silent, broken off | `api/tests/sockets.rs` | `ingest/tests.rs` | `answers_..` |
 //! | blocks without hashes of their own | | | `operations_of_older_peers_..` |
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod common;
 mod hostile {
     pub(crate) mod fault;
@@ -395,6 +397,7 @@ fn last_anchor(world: &World) -> honeygraph_chain::checkpoint::Anchor {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::too_many_lines, reason = "a table")]
 async fn every_call_has_the_shape_of_the_javascript_honeygraph() {
     let _not_measured = ALONE.read().await;
     let world = World::start().await;
@@ -527,6 +530,7 @@ fn assert_refused(what: &str, expected: &[u16], (status, body): &(u16, String)) 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::too_many_lines, reason = "a table")]
 async fn bad_requests_get_a_clear_error_and_change_nothing() {
     let _not_measured = ALONE.read().await;
     let world = World::start().await;

@@ -73,8 +73,8 @@ impl TestNode {
         match tokio::time::timeout(PATIENCE, status.wait_for(is)).await {
             Ok(Ok(status)) => status.clone(),
             Ok(Err(_)) => panic!("the node stopped while waiting for {what}"),
-            Err(_) => panic!(
-                "waited too long for {what}: {:#?}",
+            Err(elapsed) => panic!(
+                "{elapsed}: waited too long for {what}: {:#?}",
                 self.running.status().borrow().clone()
             ),
         }
