@@ -137,7 +137,7 @@ async fn stalled_peer(chain: &Chain) -> String {
             "/api/sync/capabilities",
             get(move || async move { axum::Json(answer) }),
         )
-        .route("/api/sync/blocks", get(|| std::future::pending::<()>()));
+        .route("/api/sync/blocks", get(std::future::pending::<()>));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
@@ -219,8 +219,8 @@ pub(crate) async fn fill(home: &Path, name: &str, chain: &Chain, peers: &[String
         let Some(text) = read_metrics().await else {
             continue;
         };
-        let height = metric(&text, "honeygraph_state_height_block").unwrap_or_default();
-        let Ok(height) = BlockNumber::try_from(height as u64) else {
+        let height = counter(&text, "honeygraph_state_height_block").unwrap_or_default();
+        let Ok(height) = BlockNumber::try_from(height) else {
             continue;
         };
         if height < start {
@@ -246,6 +246,11 @@ pub(crate) async fn fill(home: &Path, name: &str, chain: &Chain, peers: &[String
 }
 
 fn metric(text: &str, name: &str) -> Option<f64> {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+}
+
+fn counter(text: &str, name: &str) -> Option<u64> {
     text.lines()
         .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
 }

@@ -199,7 +199,7 @@ pub(crate) async fn wire(chain: &Chain, peer: &str) -> Stage {
                 let request = BatchRequest {
                     network,
                     range,
-                    timeout: Duration::from_secs(60),
+                    timeout: Duration::from_mins(1),
                 };
                 let batch = client.blocks(url, request).await;
                 assert!(

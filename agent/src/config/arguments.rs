@@ -262,14 +262,6 @@ pub struct SyncArguments {
     #[arg(long, env, value_name = "BLOCKS", default_value = "8192", value_parser = whole::<u64>("blocks", 1..=1_000_000))]
     pub sync_buffer_blocks: u64,
 
-    /// Shortest time a peer gets for one answer
-    #[arg(long, env, value_name = "MILLISECONDS", default_value = "2000", value_parser = milliseconds(10..=HOUR_MS))]
-    pub sync_timeout_min_ms: Duration,
-
-    /// Longest time a peer gets for one answer
-    #[arg(long, env, value_name = "MILLISECONDS", default_value = "20000", value_parser = milliseconds(10..=HOUR_MS))]
-    pub sync_timeout_max_ms: Duration,
-
     /// Age at which the range at the commit front is asked of a second peer, at the earliest
     #[arg(long, env, value_name = "MILLISECONDS", default_value = "1000", value_parser = milliseconds(10..=HOUR_MS))]
     pub sync_hedge_after_ms: Duration,
@@ -293,26 +285,6 @@ pub struct SyncArguments {
     /// How long it is set aside before it is asked for again
     #[arg(long, env, value_name = "MILLISECONDS", default_value = "600000", value_parser = milliseconds(SECOND_MS..=DAY_MS))]
     pub sync_quarantine_ms: Duration,
-
-    /// Transport faults in a row after which a peer is left alone for a while
-    #[arg(long, env, value_name = "FAULTS", default_value = "5", value_parser = whole::<u32>("faults", 1..=1_000))]
-    pub peer_circuit_faults: u32,
-
-    /// How long it is left alone before it is tried again
-    #[arg(long, env, value_name = "MILLISECONDS", default_value = "30000", value_parser = milliseconds(1..=DAY_MS))]
-    pub peer_circuit_open_ms: Duration,
-
-    /// First ban of a peer that lied; doubled each time
-    #[arg(long, env, value_name = "MILLISECONDS", default_value = "3600000", value_parser = milliseconds(SECOND_MS..=30 * DAY_MS))]
-    pub peer_ban_ms: Duration,
-
-    /// Longest ban; every ban ends
-    #[arg(long, env, value_name = "MILLISECONDS", default_value = "43200000", value_parser = milliseconds(SECOND_MS..=30 * DAY_MS))]
-    pub peer_ban_max_ms: Duration,
-
-    /// Time in which a peer's score loses half of its distance to 0
-    #[arg(long, env, value_name = "MILLISECONDS", default_value = "600000", value_parser = milliseconds(SECOND_MS..=30 * DAY_MS))]
-    pub peer_score_half_life_ms: Duration,
 }
 
 /// How the node writes.

@@ -22,7 +22,7 @@ pub use reference::{command, markdown};
 pub use secret::{Secret, SecretError};
 pub use settings::{
     AccessConfig, Config, History, LimitConfig, ListenerConfig, LoggingConfig, NetworkConfig, NodeConfig,
-    PeerPolicy, SourceConfig, Start, StoreConfig, SyncConfig,
+    SourceConfig, Start, StoreConfig, SyncConfig,
 };
 pub use usage::{ConfigError, EXIT_USAGE, ShownValue, usage_line};
 pub use validate::{read_small_file, validate};

@@ -28,8 +28,6 @@ pub struct Config {
     pub access: AccessConfig,
     /// How it fetches what is missing.
     pub sync: SyncConfig,
-    /// What it thinks of peers that fail.
-    pub peer_policy: PeerPolicy,
     /// How it writes.
     pub store: StoreConfig,
     /// What callers may ask of it.
@@ -163,10 +161,6 @@ pub struct SyncConfig {
     pub buffer_bytes: u64,
     /// How far past the commit front blocks are fetched; at least `range_blocks_max`.
     pub buffer_blocks: u64,
-    /// Shortest time for one answer.
-    pub timeout_min: Duration,
-    /// Longest time for one answer.
-    pub timeout_max: Duration,
     /// Age at which the front range is hedged, at the earliest.
     pub hedge_after: Duration,
     /// Most bytes fetched twice by hedging, in percent; 0: no hedging.
@@ -179,21 +173,6 @@ pub struct SyncConfig {
     pub quarantine_peers: usize,
     /// How long it is set aside.
     pub quarantine: Duration,
-}
-
-/// What the node thinks of peers that fail.
-#[derive(Debug, Clone, Copy)]
-pub struct PeerPolicy {
-    /// Transport faults in a row that open the circuit.
-    pub circuit_faults: u32,
-    /// How long it stays open.
-    pub circuit_open: Duration,
-    /// First ban.
-    pub ban: Duration,
-    /// Longest ban.
-    pub ban_max: Duration,
-    /// Half-life of scores.
-    pub score_half_life: Duration,
 }
 
 /// How the node writes.

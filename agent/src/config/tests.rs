@@ -247,19 +247,9 @@ fn sync_settings_that_contradict_each_other_are_named() {
             "SYNC_IN_FLIGHT_MAX",
         ),
         (
-            "--sync-timeout-max-ms=1999",
-            "SYNC_TIMEOUT_MIN_MS=2000",
-            "SYNC_TIMEOUT_MAX_MS",
-        ),
-        (
             "--sync-backoff-max-ms=499",
             "SYNC_BACKOFF_MS=500",
             "SYNC_BACKOFF_MAX_MS",
-        ),
-        (
-            "--peer-ban-max-ms=3599999",
-            "PEER_BAN_MS=3600000",
-            "PEER_BAN_MAX_MS",
         ),
     ] {
         assert_names_both(contradiction);

@@ -16,7 +16,7 @@ use super::arguments::{
 use super::secret::Secret;
 use super::settings::{
     AccessConfig, Config, History, LimitConfig, ListenerConfig, LoggingConfig, NetworkConfig, NodeConfig,
-    PeerPolicy, SourceConfig, Start, StoreConfig, SyncConfig,
+    SourceConfig, Start, StoreConfig, SyncConfig,
 };
 use super::usage::{ConfigError, ShownValue};
 use super::values::{Refused, Source, SourceName, Voter, VoterName, entries, secret};
@@ -43,17 +43,6 @@ pub fn validate(raw: RawConfig, read: &dyn Fn(&Path) -> io::Result<String>) -> R
     let sources = sources(&raw.sources, read)?;
     let network = network(raw.network, &sources)?;
     let listeners = listeners(&raw.access)?;
-    let peer_policy = PeerPolicy {
-        circuit_faults: raw.sync.peer_circuit_faults,
-        circuit_open: raw.sync.peer_circuit_open_ms,
-        ban: raw.sync.peer_ban_ms,
-        ban_max: raw.sync.peer_ban_max_ms,
-        score_half_life: raw.sync.peer_score_half_life_ms,
-    };
-    at_most(
-        ("PEER_BAN_MS", peer_policy.ban.as_millis()),
-        ("PEER_BAN_MAX_MS", peer_policy.ban_max.as_millis()),
-    )?;
     Ok(Config {
         node: node(raw.node, &network)?,
         access: access(&raw.access, read)?,
@@ -61,7 +50,6 @@ pub fn validate(raw: RawConfig, read: &dyn Fn(&Path) -> io::Result<String>) -> R
         network,
         sources,
         listeners,
-        peer_policy,
         store: StoreConfig {
             commit_blocks: raw.store.commit_blocks,
             commit_interval: raw.store.commit_interval_ms,
@@ -332,10 +320,6 @@ fn sync(raw: &SyncArguments) -> Result<SyncConfig, ConfigError> {
     at_most(per_peer, per_peer_max)?;
     at_most(per_peer_max, ("SYNC_IN_FLIGHT_MAX", raw.sync_in_flight_max))?;
     at_most(
-        ("SYNC_TIMEOUT_MIN_MS", raw.sync_timeout_min_ms.as_millis()),
-        ("SYNC_TIMEOUT_MAX_MS", raw.sync_timeout_max_ms.as_millis()),
-    )?;
-    at_most(
         ("SYNC_BACKOFF_MS", raw.sync_backoff_ms.as_millis()),
         ("SYNC_BACKOFF_MAX_MS", raw.sync_backoff_max_ms.as_millis()),
     )?;
@@ -351,8 +335,6 @@ fn sync(raw: &SyncArguments) -> Result<SyncConfig, ConfigError> {
         in_flight_max: raw.sync_in_flight_max,
         buffer_bytes: raw.sync_buffer_bytes,
         buffer_blocks: raw.sync_buffer_blocks,
-        timeout_min: raw.sync_timeout_min_ms,
-        timeout_max: raw.sync_timeout_max_ms,
         hedge_after: raw.sync_hedge_after_ms,
         hedge_percent: raw.sync_hedge_percent,
         backoff: raw.sync_backoff_ms,

@@ -268,7 +268,7 @@ impl Replica {
             "checkpoint {id} of block {number} is not what your operations since block {before} compute to"
         ))));
         let supported = self.votes.get(&number).is_some_and(|votes| !votes.is_empty());
-        self.forget_view(source)?;
+        self.forget_view(source);
         if supported || give_up {
             return Ok(());
         }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use honeygraph_chain::block::HashedBlock;
 use honeygraph_chain::checkpoint::DeltaWriter;
 use honeygraph_chain::network::CheckpointKind;
 use honeygraph_chain::peer::PeerFault;
@@ -61,7 +62,7 @@ impl Replica {
             .filter(|record| range.contains(record.block_num))
         {
             if record.block_hash.is_none() {
-                match self.proves_period(record, blocks, &view)? {
+                match proves_period(record, blocks, &view)? {
                     None => return Ok(HistoryOutcome::NeedsCheckpoints { range }),
                     Some(true) => {}
                     Some(false) => {
@@ -134,33 +135,6 @@ impl Replica {
         }
         self.store_history(blocks, &checkpoints, range)?;
         Ok(HistoryOutcome::Stored)
-    }
-
-    /// Whether the operations of the period that ends at a checkpoint have its content id; none where the
-    /// period is not whole, or the checkpoint is a full state.
-    fn proves_period(
-        &self,
-        record: &CheckpointRecord,
-        blocks: &[FetchedBlock],
-        view: &View,
-    ) -> Result<Option<bool>, StoreError> {
-        let Some(before) = record.block_num.previous() else {
-            return Ok(None);
-        };
-        let Some(chain) = checkpoint_chain_at(view, before)? else {
-            return Ok(None);
-        };
-        let mut delta = DeltaWriter::new(&chain);
-        let mut next = chain.last_block.next();
-        for fetched in blocks {
-            let number = fetched.block.number();
-            if number == next && number <= record.block_num {
-                delta.push(&fetched.block.block().operations);
-                next = number.next();
-            }
-        }
-        let whole = record.kind == CheckpointKind::Delta && next == record.block_num.next();
-        Ok(whole.then(|| delta.content_id(record.block_num) == record.state_hash))
     }
 
     fn store_history(
@@ -261,11 +235,37 @@ impl Replica {
     }
 }
 
+/// Whether the operations of the period that ends at a checkpoint have its content id; none where the
+/// period is not whole, or the checkpoint is a full state.
+fn proves_period(
+    record: &CheckpointRecord,
+    blocks: &[FetchedBlock],
+    view: &View,
+) -> Result<Option<bool>, StoreError> {
+    let Some(before) = record.block_num.previous() else {
+        return Ok(None);
+    };
+    let Some(chain) = checkpoint_chain_at(view, before)? else {
+        return Ok(None);
+    };
+    let mut delta = DeltaWriter::new(&chain);
+    let mut next = chain.last_block.next();
+    for fetched in blocks {
+        let number = fetched.block.number();
+        if number == next && number <= record.block_num {
+            delta.push(&fetched.block.block().operations);
+            next = number.next();
+        }
+    }
+    let whole = record.kind == CheckpointKind::Delta && next == record.block_num.next();
+    Ok(whole.then(|| delta.content_id(record.block_num) == record.state_hash))
+}
+
 /// The hash that a run itself gives to its block `number`.
 fn hash_before(blocks: &[FetchedBlock], number: BlockNumber) -> Option<ContentId> {
     blocks
         .iter()
         .map(|fetched| &fetched.block)
         .find(|block| block.number() == number)
-        .map(|block| block.hash())
+        .map(HashedBlock::hash)
 }

@@ -280,7 +280,8 @@ impl Replica {
         block: PendingBlock,
     ) -> Result<(), StoreError> {
         let Some(link) = self.link_after(parent)? else {
-            return self.forget_view(source);
+            self.forget_view(source);
+            return Ok(());
         };
         let number = block.number;
         self.cursors.insert(source.clone(), block.cursor);
@@ -304,7 +305,8 @@ impl Replica {
             } else {
                 if let Err(error) = running.tree.insert(reference, parent.hash) {
                     tracing::warn!(%source, block = %number, %error, "block of a fork refused");
-                    return self.forget_view(source);
+                    self.forget_view(source);
+                    return Ok(());
                 }
                 self.counters.fork_blocks += 1;
                 tracing::warn!(%source, block = %number, hash = %reference.hash, "source stands on another fork");
@@ -366,12 +368,13 @@ impl Replica {
                 self.commit_stage().map(|()| true)
             }
             Err(error @ StageError::BreaksState { .. }) => {
-                self.forget_view(source)?;
+                self.forget_view(source);
                 self.halt(format!("source {source}: {error}")).map(|()| false)
             }
             Err(error) => {
                 tracing::error!(%source, block = %block.number(), %error, "block refused");
-                self.forget_view(source).map(|()| false)
+                self.forget_view(source);
+                Ok(false)
             }
         }
     }
@@ -398,12 +401,11 @@ impl Replica {
     }
 
     /// Forgets where a source stands; its next checkpoint or block on the canonical chain places it again.
-    pub(super) fn forget_view(&mut self, source: &SourceId) -> Result<(), StoreError> {
+    pub(super) fn forget_view(&mut self, source: &SourceId) {
         if let Some(view) = self.sources.get_mut(source) {
             view.tip = None;
             view.pending.clear();
         }
-        Ok(())
     }
 
     /// Where each source stands, with its weight.

@@ -22,7 +22,7 @@ pub use position::Position;
 pub(crate) use record::leaf_from_bytes;
 pub use record::{CheckpointRecord, PeerRecord, StoredBlock, Verification};
 pub use transaction::{StateReplacement, Transaction, Writer};
-pub use view::View;
+pub use view::{LeavesBefore, View};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

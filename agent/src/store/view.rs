@@ -16,6 +16,9 @@ use super::record::{
 };
 use super::{Position, StoreError};
 
+/// Leaves as they were before a block; none where there was none.
+pub type LeavesBefore = Vec<(PathKey, Option<Leaf>)>;
+
 /// The store as it was when the view was taken.
 pub struct View {
     snapshot: Snapshot,
@@ -85,7 +88,7 @@ impl View {
     }
 
     /// The leaves as they were before a block above the last irreversible one.
-    pub fn undo(&self, number: BlockNumber) -> Result<Option<Vec<(PathKey, Option<Leaf>)>>, StoreError> {
+    pub fn undo(&self, number: BlockNumber) -> Result<Option<LeavesBefore>, StoreError> {
         let bytes = self.snapshot.get(&self.keyspaces.undo, number_key(number))?;
         bytes.map(|bytes| undo_from_bytes(number, &bytes)).transpose()
     }

@@ -21,7 +21,7 @@ pub(super) async fn ask(
     peers: Vec<(VoterId, PeerUrl)>,
     block: BlockNumber,
 ) -> Option<ConsensusFound> {
-    let mut votes = Vec::new();
+    let mut cast = Vec::new();
     let ours = match store.view().block(block) {
         Ok(stored) => stored.map(|stored| stored.hash),
         Err(error) => {
@@ -34,7 +34,7 @@ pub(super) async fn ask(
             .sources
             .iter()
             .filter(|source| source.canonical && source.tip >= Some(block));
-        votes.extend(standing.map(|source| (VoterId(source.source.clone()), hash)));
+        cast.extend(standing.map(|source| (VoterId(source.source.clone()), hash)));
     }
     let mut asked = JoinSet::new();
     for (voter, url) in peers {
@@ -48,9 +48,9 @@ pub(super) async fn ask(
         });
     }
     while let Some(answer) = asked.join_next().await {
-        votes.extend(answer.ok().flatten());
+        cast.extend(answer.ok().flatten());
     }
-    match voters.decide(votes) {
+    match voters.decide(cast) {
         Agreement::Agreed {
             value,
             voters,

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use honeygraph_chain::peer::PeerFault;
 use honeygraph_chain::planner::Event;
 use honeygraph_chain::quorum::{Agreement, VoterId, Voters};
 use honeygraph_chain::{BlockNumber, BlockRange};
@@ -55,8 +56,11 @@ impl SyncEngine {
         let Some(run) = self.next_of_the_past() else {
             return;
         };
-        let (Some(range), Some(blocks)) = (run.range(), linked(&run)) else {
-            return;
+        let Some(range) = run.range() else { return };
+        let Some(blocks) = linked(&run) else {
+            // Operations alone say nothing about the past.
+            let (blamed, fault) = (Vec::new(), PeerFault::NotFound);
+            return self.step(Event::RangeRejected { range, blamed, fault });
         };
         self.history.storing = true;
         self.step(Event::RangeVerified { range });
@@ -230,10 +234,10 @@ fn agreed_records(
             if entries.iter().any(|(voter, _)| voter.is_none()) {
                 return record_of(&first);
             }
-            let votes = entries.iter().filter_map(|(voter, entry)| {
+            let cast = entries.iter().filter_map(|(voter, entry)| {
                 Some((voter.clone()?, (entry.state_hash, entry.block_hash, entry.state_digest)))
             });
-            match voters.decide(votes) {
+            match voters.decide(cast) {
                 Agreement::Agreed { value, .. } => entries
                     .iter()
                     .find(|(_, entry)| (entry.state_hash, entry.block_hash, entry.state_digest) == value)

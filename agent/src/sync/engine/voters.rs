@@ -109,10 +109,10 @@ impl SyncEngine {
                     break;
                 };
                 // A full state names nothing: then there is nothing to learn, and nothing to try again.
-                if let Ok(document) = DeltaDocument::parse(&bytes) {
-                    if let Err(gone) = replica.learn_named(document).await {
-                        return Done::Gone(gone);
-                    }
+                if let Ok(document) = DeltaDocument::parse(&bytes)
+                    && let Err(gone) = replica.learn_named(document).await
+                {
+                    return Done::Gone(gone);
                 }
                 return Done::Named { id, learned: true };
             }

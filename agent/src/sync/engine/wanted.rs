@@ -7,7 +7,7 @@ use honeygraph_chain::{BlockNumber, BlockRange};
 
 use super::{SyncEngine, unix_now};
 use crate::config::History;
-use crate::peers::registry::PeerSource;
+use crate::peers::registry::{KnownPeer, PeerSource};
 use crate::replica::ReplicaStatus;
 use crate::store::Position;
 
@@ -102,7 +102,7 @@ impl SyncEngine {
         let peers = self.registry.iter().map(|(_, peer)| peer);
         let heads = peers
             .filter(|peer| peer.is_alive && peer.source >= least)
-            .filter_map(|peer| peer.head());
+            .filter_map(KnownPeer::head);
         heads.filter(|head| *head <= plausible).max()
     }
 
