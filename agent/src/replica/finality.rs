@@ -26,7 +26,7 @@ struct Reading {
 }
 
 /// Undo rows removed in one transaction.
-const UNDO_ROWS_A_TRANSACTION: u64 = 4_096;
+const UNDO_ROWS_A_TRANSACTION: usize = 4_096;
 
 impl Replica {
     /// The content id that somebody trusted reports for a checkpoint: the operator, then the voters, then
@@ -125,7 +125,7 @@ impl Replica {
         }
         self.reports.entry(number).or_default().insert(source.clone(), id);
         while self.reports.len() > MAX_OPEN_CHECKPOINTS {
-            self.reports.pop_first();
+            self.reports.pop_last();
         }
         self.judge_reports(source)
     }
@@ -168,6 +168,7 @@ impl Replica {
         let record = self.writer.store().view().checkpoint(number)?;
         match record {
             Some(record) if record.state_hash == id => self.source_votes(source, &record),
+            _ if self.is_settled(number) => self.on_mismatch(source, number, id),
             record => {
                 if let Some(reading) = self.other_reading(number, record.as_ref(), id)? {
                     self.relink(number, reading, id)?;
@@ -285,8 +286,26 @@ impl Replica {
         Ok(())
     }
 
+    /// Takes a voter's anchors, and decides the newest that can be decided first: it settles those below.
+    pub fn on_votes(&mut self, voter: &VoterId, anchors: &[Anchor]) -> Result<(), StoreError> {
+        for anchor in anchors {
+            self.take_vote(voter.clone(), *anchor)?;
+        }
+        let mut numbers: Vec<_> = anchors.iter().map(|anchor| anchor.block_num).collect();
+        numbers.sort_unstable();
+        numbers
+            .into_iter()
+            .rev()
+            .try_for_each(|number| self.decide(number))
+    }
+
     /// Takes a voter's anchor.
     pub fn on_vote(&mut self, voter: VoterId, anchor: Anchor) -> Result<(), StoreError> {
+        self.take_vote(voter, anchor)?;
+        self.decide(anchor.block_num)
+    }
+
+    fn take_vote(&mut self, voter: VoterId, anchor: Anchor) -> Result<(), StoreError> {
         let number = anchor.block_num;
         if self.settings.voters.weight(&voter) == 0 {
             return Ok(());
@@ -299,11 +318,16 @@ impl Replica {
                 return Ok(());
             }
         }
+        let is_checkpoint = |position: &Position| position.schedule.kind_at(number).is_some();
+        if !self.writer.position().is_none_or(is_checkpoint) {
+            return Ok(());
+        }
         self.votes.entry(number).or_default().insert(voter, anchor);
         while self.votes.len() > MAX_OPEN_CHECKPOINTS {
-            self.votes.pop_first();
+            // The lowest are decided first.
+            self.votes.pop_last();
         }
-        self.decide(number)
+        Ok(())
     }
 
     fn decide(&mut self, number: BlockNumber) -> Result<(), StoreError> {
@@ -341,7 +365,20 @@ impl Replica {
         tracing::error!(checkpoint = %number, agreed = %agreed.block_hash, "the voters agree on another chain");
         self.counters.divergences += 1;
         let before = position.schedule.period_of(number).start().saturating_sub(1);
-        self.roll_back(before, Undone::Orphan)
+        // Sources that stand on it are against the voters: they are not followed back there.
+        if let Some(running) = &self.running
+            && let Some(false_block) = running.tree.at_height(running.tip.reference().hash, number)
+        {
+            for view in self.sources.values_mut() {
+                let stands = |tip: BlockReference| running.tree.is_on_chain_of(false_block.hash, tip.hash);
+                if view.tip.is_some_and(stands) {
+                    view.diverged = true;
+                    view.tip = None;
+                    view.pending.clear();
+                }
+            }
+        }
+        self.roll_back(before, Undone::Contradicted)
     }
 
     /// Makes an agreed anchor of the canonical chain the last irreversible block.
@@ -359,8 +396,7 @@ impl Replica {
             ..position.clone()
         });
         transaction.commit()?;
-        let lowest = before.unwrap_or(position.history_start);
-        self.forget_undo(lowest, anchor.block_num)?;
+        self.forget_undo(anchor.block_num)?;
         self.age_out_orphans(anchor.block_num)?;
         self.votes = self.votes.split_off(&anchor.block_num.next());
         self.reports = self.reports.split_off(&anchor.block_num.next());
@@ -369,18 +405,15 @@ impl Replica {
         Ok(())
     }
 
-    fn forget_undo(&mut self, from: BlockNumber, to: BlockNumber) -> Result<(), StoreError> {
-        let mut start = from;
-        while start <= to {
-            let end = start.saturating_add(UNDO_ROWS_A_TRANSACTION).min(to);
+    fn forget_undo(&mut self, through: BlockNumber) -> Result<(), StoreError> {
+        loop {
             let mut transaction = self.writer.begin();
-            for number in BlockRange::new(start, end).into_iter().flat_map(BlockRange::iter) {
-                transaction.remove_undo(number);
-            }
+            let removed = transaction.remove_undo_through(through, UNDO_ROWS_A_TRANSACTION)?;
             transaction.commit()?;
-            start = end.next();
+            if removed < UNDO_ROWS_A_TRANSACTION {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     fn age_out_orphans(&mut self, irreversible: BlockNumber) -> Result<(), StoreError> {
@@ -429,7 +462,9 @@ impl Replica {
             return Ok(false);
         };
         let number = running.stage.tip.number;
-        if running.stage.tip.checkpoints.last_block != number {
+        let at_checkpoint = running.stage.tip.checkpoints.last_block == number;
+        // Where somebody trusted has said which document it is, a link says nothing.
+        if !at_checkpoint || self.is_settled(number) || self.reported_checkpoint(number).is_some() {
             return Ok(false);
         }
         self.commit_stage()?;
@@ -443,6 +478,12 @@ impl Replica {
             }
             _ => Ok(false),
         }
+    }
+
+    /// Whether a block is irreversible.
+    fn is_settled(&self, number: BlockNumber) -> bool {
+        let irreversible = self.writer.position().and_then(Position::irreversible_block);
+        irreversible.is_some_and(|block| number <= block)
     }
 
     /// Takes back what is not proven since the checkpoint before a block: others stand on another chain.

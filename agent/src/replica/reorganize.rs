@@ -14,6 +14,8 @@ use crate::store::{Position, View};
 pub(super) enum Undone {
     /// They lost: kept as orphans, shown as reverted.
     Orphan,
+    /// The voters stand against them: kept as orphans, and never followed again.
+    Contradicted,
     /// They were false: forgotten.
     Discard,
 }
@@ -69,8 +71,7 @@ impl Replica {
         }
         let lowest = running.tree.root().number;
         if to < lowest {
-            tracing::warn!(%to, %lowest, "a roll-back deeper than MAX_REORG_DEPTH is not done");
-            return Ok(());
+            return self.roll_back_deep(to);
         }
         let here = running.tip.reference();
         let Some(ancestor) = running.tree.at_height(here.hash, to) else {
@@ -81,6 +82,35 @@ impl Replica {
         };
         tracing::warn!(from = %here.number, to = %to, "rolled back");
         self.reorganize(&way, undone)
+    }
+
+    /// Undoes blocks below the tree of forks: what a checkpoint or the voters disprove goes however long it
+    /// is, down to the last irreversible block. It is too long to be kept as an orphan.
+    fn roll_back_deep(&mut self, to: BlockNumber) -> Result<(), StoreError> {
+        let Some(position) = self.writer.position().cloned() else {
+            return Ok(());
+        };
+        let Ok(range) = BlockRange::new(to.next(), position.state_height) else {
+            return Ok(());
+        };
+        let view = self.writer.store().view();
+        let stage = self.stage_at(&view, &position, to)?;
+        let mut transaction = self.writer.begin();
+        for record in view.checkpoints(range) {
+            transaction.remove_checkpoint(&record?);
+        }
+        transaction.remove_blocks(range);
+        for number in range.iter() {
+            transaction.remove_undo(number);
+        }
+        let after = stage.write(&mut transaction, &position)?;
+        transaction.commit()?;
+        tracing::warn!(blocks = range.len(), to = %to, "rolled back beyond the tree of forks");
+        self.provenance.clear();
+        for view in self.sources.values_mut() {
+            view.tip = None;
+        }
+        self.run_from(&after)
     }
 
     /// Goes one way in the tree, all of it or nothing.
@@ -113,7 +143,7 @@ impl Replica {
         let mut transaction = self.writer.begin();
         for block in &way.undo {
             if let Some(stored) = view.block(block.number)?
-                && undone == Undone::Orphan
+                && undone != Undone::Discard
             {
                 transaction.put_fork_block(block.number, &stored);
             }
@@ -141,7 +171,7 @@ impl Replica {
         if let Some(running) = &mut self.running {
             running.tip = stage.tip;
             running.stage = Stage::new(committed, running.tip.clone(), &position);
-            if undone == Undone::Discard
+            if undone != Undone::Orphan
                 && let Some(first) = way.undo.last()
             {
                 running.tree.remove_subtree(first.hash);

@@ -334,6 +334,16 @@ impl Replica {
         block: &HashedBlock,
         timestamp_ms: u64,
     ) -> Result<bool, StoreError> {
+        if self.contradicts_agreed_hash(block).is_some() {
+            tracing::error!(%source, block = %block.number(), "source contradicts what the voters agree on");
+            self.counters.divergences += 1;
+            if let Some(view) = self.sources.get_mut(source) {
+                view.diverged = true;
+                view.tip = None;
+                view.pending.clear();
+            }
+            return Ok(false);
+        }
         let reported = self.reported_checkpoint(block.number());
         let Some(schedule) = self.writer.position().map(|position| position.schedule) else {
             return Ok(false);

@@ -205,12 +205,7 @@ impl ReplicaHandle {
 
     /// See [`Replica::on_vote`].
     pub async fn vote(&self, voter: VoterId, anchors: Vec<Anchor>) -> Result<(), ReplicaGone> {
-        self.ask(move |replica| {
-            anchors
-                .into_iter()
-                .try_for_each(|anchor| replica.on_vote(voter.clone(), anchor))
-        })
-        .await
+        self.ask(move |replica| replica.on_votes(&voter, &anchors)).await
     }
 
     /// See [`Replica::start_from`].

@@ -289,6 +289,17 @@ impl Transaction<'_> {
             .remove(&self.writer.store.keyspaces.undo, number_key(number));
     }
 
+    /// Forgets how to undo the blocks up to one, at most `limit` of them. Gives their number.
+    pub fn remove_undo_through(&mut self, number: BlockNumber, limit: usize) -> Result<usize, StoreError> {
+        let undo = &self.writer.store.keyspaces.undo;
+        let mut removed = 0;
+        for row in undo.range(..=number_key(number)).take(limit) {
+            self.batch.remove(undo, row.key()?);
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
     /// Sets or, with `None`, removes a leaf.
     pub fn set_leaf(&mut self, key: &PathKey, leaf: Option<&Leaf>) {
         let state = &self.writer.store.keyspaces.state;

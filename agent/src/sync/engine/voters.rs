@@ -6,6 +6,7 @@ use honeygraph_chain::quorum::VoterId;
 use honeygraph_chain::{BlockNumber, BlockRange};
 
 use super::{Done, SyncEngine};
+use crate::config::Start;
 use crate::peers::client::{DocumentTarget, PeerClient};
 use crate::peers::{FetchError, PeerUrl};
 use crate::wire::shapes::MAX_LISTED_ANCHORS;
@@ -85,7 +86,11 @@ impl SyncEngine {
             return;
         };
         let far = number.distance_from(position.state_height) > schedule.delta_interval;
-        if self.naming || self.named == Some(id) || !far {
+        // One source's word among several voters is not enough to judge peers by.
+        let vouched = status.newest_agreed.is_some()
+            || status.voters.is_single()
+            || matches!(&self.settings.start, Start::TrustedCheckpoint(trusted) if trusted.block == number);
+        if self.naming || self.named == Some(id) || !far || !vouched {
             return;
         }
         let urls: Vec<PeerUrl> = self
