@@ -329,7 +329,7 @@ fn sync_settings(config: &Config, own_id: PeerId, data_dir: &Path) -> anyhow::Re
         own_url: config.node.advertise_url.as_ref().map(peer_url).transpose()?,
         interval: config.sync.interval,
         discovery_interval: config.sources.discovery_interval,
-        planner: planner_settings(&config.sync),
+        planner: planner_settings(&config.sync, config.sources.peers_max),
         seed: rand::random(),
         peers: peer_urls(&config.sources.peers)?,
         peers_max: config.sources.peers_max,
@@ -352,9 +352,10 @@ fn documents_directory(data_dir: &Path) -> PathBuf {
     data_dir.join("documents")
 }
 
-fn planner_settings(config: &SyncConfig) -> PlannerSettings {
+fn planner_settings(config: &SyncConfig, peers_max: usize) -> PlannerSettings {
     let default = PlannerSettings::default();
     PlannerSettings {
+        peers_max,
         range_blocks_first: config.range_blocks,
         range_blocks_min: config.range_blocks_min,
         range_blocks_max: config.range_blocks_max,

@@ -115,7 +115,10 @@ impl PeerRegistry {
         let key = Self::key_of(&url);
         if let Some(known) = self.peers.get_mut(&key) {
             known.source = known.source.max(source);
-            known.claimed = claimed.or_else(|| known.claimed.take());
+            if known.source < PeerSource::Configured {
+                // What configuration names is only renamed by itself.
+                known.claimed = claimed.or_else(|| known.claimed.take());
+            }
             return Err(NotAdded::Known);
         }
         if source < PeerSource::Configured && self.peers.len() >= self.peers_max && !self.make_room(source) {

@@ -61,18 +61,17 @@ impl Replica {
             .values()
             .filter(|record| range.contains(record.block_num))
         {
-            if record.block_hash.is_none() {
-                match proves_period(record, blocks, &view)? {
-                    None => return Ok(HistoryOutcome::NeedsCheckpoints { range }),
-                    Some(true) => {}
-                    Some(false) => {
-                        let fault = PeerFault::CheckpointMismatch;
-                        return Ok(HistoryOutcome::Rejected {
-                            at: record.block_num,
-                            fault,
-                        });
-                    }
+            // A content id proves the operations of a whole period, whoever named the block's hash.
+            match proves_period(record, blocks, &view)? {
+                None if record.block_hash.is_none() => return Ok(HistoryOutcome::NeedsCheckpoints { range }),
+                Some(false) => {
+                    let fault = PeerFault::CheckpointMismatch;
+                    return Ok(HistoryOutcome::Rejected {
+                        at: record.block_num,
+                        fault,
+                    });
                 }
+                None | Some(true) => {}
             }
         }
 
@@ -173,8 +172,15 @@ impl Replica {
     /// Those that are known already stay as they are.
     pub fn learn_checkpoints(&mut self, records: &[CheckpointRecord]) -> Result<(), StoreError> {
         let view = self.writer.store().view();
+        let Some(position) = self.writer.position() else {
+            return Ok(());
+        };
+        let fits = |record: &&CheckpointRecord| {
+            record.block_num <= position.state_height && position.schedule.kind_at(record.block_num).is_some()
+        };
+        let fitting: Vec<_> = records.iter().filter(fits).collect();
         let mut transaction = self.writer.begin();
-        for record in records {
+        for record in fitting {
             match view.checkpoint(record.block_num)? {
                 None => transaction.put_checkpoint(record)?,
                 Some(known) if known.state_hash == record.state_hash && known.block_hash.is_none() => {

@@ -61,6 +61,8 @@ pub struct ReplicaStatus {
     pub newest_reported: Option<(BlockNumber, ContentId)>,
     /// What the voters agree on there, if they do.
     pub newest_agreed: Option<Anchor>,
+    /// Where commits are or will be held: nothing above is taken.
+    pub held_at: Option<BlockNumber>,
     /// Highest block that is applied, committed or not.
     pub applied: Option<BlockNumber>,
     /// The sources.
@@ -101,6 +103,7 @@ impl Replica {
             first_pending: self.first_pending(),
             newest_reported,
             newest_agreed: newest_reported.and_then(|(number, _)| self.agreed_anchor(number)),
+            held_at: self.stop,
             applied: running.map(|running| running.stage.tip.number),
             sources: sources.collect(),
             forks: forks.collect(),

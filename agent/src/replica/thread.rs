@@ -71,10 +71,8 @@ pub enum HoldError {
 type Job = Box<dyn FnOnce(&mut Replica) -> Result<Answer, StoreError> + Send>;
 type Answer = Box<dyn FnOnce() + Send>;
 
-enum Command {
-    /// Changes the replica.
-    Run(Job),
-    /// Ends or begins a hold of commits.
+/// Ends or begins a hold of commits.
+enum Control {
     Hold {
         at: Option<BlockNumber>,
         longest: Duration,
@@ -94,14 +92,15 @@ struct Hold {
 /// What the rest of the node holds of the replica; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ReplicaHandle {
-    commands: mpsc::Sender<Command>,
+    jobs: mpsc::Sender<Job>,
+    control: mpsc::Sender<Control>,
     sources: mpsc::Sender<SourceEvent>,
     status: watch::Receiver<ReplicaStatus>,
 }
 
-impl std::fmt::Debug for Command {
+impl std::fmt::Debug for Control {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Command")
+        formatter.write_str("Control")
     }
 }
 
@@ -113,7 +112,8 @@ impl ReplicaHandle {
         replica: Replica,
         outbox: mpsc::UnboundedSender<(SourceId, SourceCommand)>,
     ) -> (Self, oneshot::Receiver<Result<(), StoreError>>) {
-        let (commands, command_queue) = mpsc::channel(QUEUE);
+        let (jobs, job_queue) = mpsc::channel(QUEUE);
+        let (control, control_queue) = mpsc::channel(QUEUE);
         let (sources, source_queue) = mpsc::channel(SOURCE_QUEUE);
         let (status_sender, status) = watch::channel(replica.status());
         let (done, ended) = oneshot::channel();
@@ -130,7 +130,7 @@ impl ReplicaHandle {
                     .enable_time()
                     .build();
                 let result = match runtime {
-                    Ok(runtime) => runtime.block_on(thread.run(command_queue, source_queue)),
+                    Ok(runtime) => runtime.block_on(thread.run(job_queue, control_queue, source_queue)),
                     Err(error) => Err(StoreError::LastCommit(error)),
                 };
                 // Nobody may be waiting any more.
@@ -141,7 +141,8 @@ impl ReplicaHandle {
         }
         (
             Self {
-                commands,
+                jobs,
+                control,
                 sources,
                 status,
             },
@@ -252,8 +253,8 @@ impl ReplicaHandle {
     /// [`ReplicaHandle::resume`] or until `longest` has passed. Answers once they are held.
     pub async fn hold(&self, at: Option<BlockNumber>, longest: Duration) -> Result<HoldAnswer, HoldError> {
         let (reply, answer) = oneshot::channel();
-        self.commands
-            .send(Command::Hold { at, longest, reply })
+        self.control
+            .send(Control::Hold { at, longest, reply })
             .await
             .map_err(|_| ReplicaGone)?;
         answer.await.map_err(|_| ReplicaGone)?
@@ -262,8 +263,8 @@ impl ReplicaHandle {
     /// Ends a hold; false if there was none.
     pub async fn resume(&self) -> Result<bool, ReplicaGone> {
         let (reply, answer) = oneshot::channel();
-        self.commands
-            .send(Command::Resume { reply })
+        self.control
+            .send(Control::Resume { reply })
             .await
             .map_err(|_| ReplicaGone)?;
         answer.await.map_err(|_| ReplicaGone)
@@ -280,10 +281,7 @@ impl ReplicaHandle {
             let send: Answer = Box::new(move || drop(reply.send(answer)));
             Ok(send)
         });
-        self.commands
-            .send(Command::Run(job))
-            .await
-            .map_err(|_| ReplicaGone)?;
+        self.jobs.send(job).await.map_err(|_| ReplicaGone)?;
         answer.await.map_err(|_| ReplicaGone)
     }
 }
@@ -298,12 +296,10 @@ struct ReplicaThread {
 impl ReplicaThread {
     async fn run(
         mut self,
-        mut commands: mpsc::Receiver<Command>,
+        mut jobs: mpsc::Receiver<Job>,
+        mut control: mpsc::Receiver<Control>,
         mut sources: mpsc::Receiver<SourceEvent>,
     ) -> Result<(), StoreError> {
-        // While commits are held, jobs wait in order; their number is bounded by the queue they came from.
-        let mut waiting: Vec<Job> = Vec::new();
-        let mut answers: Vec<Answer> = Vec::new();
         loop {
             let held = self.is_held();
             let commit = self.replica.commit_deadline().map(tokio::time::Instant::from_std);
@@ -311,30 +307,29 @@ impl ReplicaThread {
                 .hold
                 .as_ref()
                 .map(|hold| tokio::time::Instant::from_std(hold.until));
+            let mut answer = None;
+            // While commits are held, jobs and events wait in their queues.
             tokio::select! {
                 biased;
                 () = sleep_until(until) => self.end_hold(),
-                () = sleep_until(commit), if !held => self.replica.commit_if_due()?,
-                command = commands.recv(), if waiting.len() < QUEUE => match command {
+                control = control.recv() => match control {
                     None => return self.replica.finish(),
-                    Some(Command::Run(job)) if held => waiting.push(job),
-                    Some(Command::Run(job)) => answers.push(job(&mut self.replica)?),
-                    Some(Command::Hold { at, longest, reply }) => self.begin_hold(at, longest, reply),
-                    Some(Command::Resume { reply }) => {
+                    Some(Control::Hold { at, longest, reply }) => self.begin_hold(at, longest, reply),
+                    Some(Control::Resume { reply }) => {
                         let was_on = self.hold.is_some();
                         self.end_hold();
                         let _ = reply.send(was_on);
                     }
                 },
+                () = sleep_until(commit), if !held => self.replica.commit_if_due()?,
+                job = jobs.recv(), if !held => match job {
+                    None => return self.replica.finish(),
+                    Some(job) => answer = Some(job(&mut self.replica)?),
+                },
                 event = sources.recv(), if !held => match event {
                     None => return self.replica.finish(),
                     Some(event) => self.replica.on_source(event, unix_seconds())?,
                 },
-            }
-            if !self.is_held() {
-                for job in waiting.drain(..) {
-                    answers.push(job(&mut self.replica)?);
-                }
             }
             for message in self.replica.take_outbox() {
                 // Without anybody to send it, the source's own checkpoints go on telling.
@@ -342,7 +337,7 @@ impl ReplicaThread {
             }
             self.reach_hold();
             self.status.send_replace(self.replica.status());
-            for answer in answers.drain(..) {
+            if let Some(answer) = answer {
                 answer();
             }
         }
@@ -354,11 +349,16 @@ impl ReplicaThread {
         longest: Duration,
         reply: oneshot::Sender<Result<HoldAnswer, HoldError>>,
     ) {
+        // What is gathered beyond the next checkpoint would jump over it.
+        if let Err(error) = self.replica.finish() {
+            tracing::error!(%error, "what is gathered cannot be committed");
+        }
         let refused = match (self.replica.position(), &self.hold) {
             (None, _) => Err(HoldError::NotStarted),
             (Some(_), Some(hold)) => Err(HoldError::Held(hold.at)),
             (Some(position), None) => {
-                let next = position.schedule.next_at_or_after(position.state_height);
+                let applied = self.replica.status().applied.unwrap_or(position.state_height);
+                let next = position.schedule.next_at_or_after(applied);
                 match at {
                     None => Ok(next),
                     Some(block) if block < position.state_height => Err(HoldError::Past {

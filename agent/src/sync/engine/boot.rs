@@ -12,6 +12,7 @@ use super::{Done, SyncEngine};
 use crate::config::Start;
 use crate::peers::PeerUrl;
 use crate::peers::client::{DocumentTarget, PeerClient};
+use crate::peers::registry::PeerSource;
 use crate::replica::{ReplicaHandle, StartDocuments};
 
 /// Longest wait for the configured peers to be heard before the first attempt.
@@ -33,6 +34,9 @@ pub(super) struct Boot {
     attempts: u32,
     again_at: Option<Instant>,
 }
+
+/// Largest delta document that is read: 100 blocks of half a megabyte.
+const DELTA_BYTES_MAX: u64 = 64 << 20;
 
 /// What a start can be made from.
 #[derive(Debug, Clone)]
@@ -61,10 +65,7 @@ impl SyncEngine {
             return;
         }
         let only_genesis = matches!(self.settings.start, Start::NewChain { .. });
-        let heard_all = self
-            .registry
-            .iter()
-            .all(|(key, _)| self.probed_once.contains(key));
+        let heard_all = self.registry.iter().all(|(key, _)| self.probed.contains_key(key));
         if !only_genesis && !heard_all && self.started.elapsed() < PATIENCE {
             return;
         }
@@ -88,6 +89,11 @@ impl SyncEngine {
             }
             _ => self.settings.genesis.clone(),
         };
+        // Nodes that are as empty as this one have no document, and strangers do not decide where others can.
+        let has_configured = self
+            .registry
+            .iter()
+            .any(|(_, peer)| peer.source == PeerSource::Configured && peer.is_alive && peer.head().is_some());
         let has_voters = self.registry.voters().next().is_some();
         let plan = Plan {
             trusted,
@@ -95,7 +101,8 @@ impl SyncEngine {
             peers: self
                 .registry
                 .iter()
-                .filter(|(_, peer)| peer.is_alive)
+                .filter(|(_, peer)| peer.is_alive && peer.head().is_some())
+                .filter(|(_, peer)| !has_configured || peer.source == PeerSource::Configured)
                 .map(|(_, peer)| peer.url.clone())
                 .collect(),
             gateways: self.settings.ipfs_gateways.clone(),
@@ -116,6 +123,16 @@ impl SyncEngine {
         self.boot.under_way = false;
         self.boot.done = result.is_ok();
         self.boot.attempts = self.boot.attempts.saturating_add(1);
+        if result.is_ok() {
+            // The store keeps what it was started from.
+            let directory = self.settings.documents_directory.clone();
+            self.tasks.spawn(async move {
+                if let Err(error) = tokio::fs::remove_dir_all(&directory).await {
+                    tracing::debug!(%error, directory = %directory.display(), "fetched documents stay");
+                }
+                Done::Nothing
+            });
+        }
         if let Err(reason) = result {
             let wait = AGAIN_AFTER
                 .saturating_mul(1 << self.boot.attempts.min(5))
@@ -221,10 +238,8 @@ async fn fetch_documents(client: &PeerClient, plan: &Plan, id: ContentId) -> Res
         .await
         .map_err(|error| format!("{}: {error}", plan.directory.display()))?;
     let newest = fetch_document(client, plan, id).await?;
-    let bytes = tokio::fs::read(&newest)
-        .await
-        .map_err(|error| format!("{}: {error}", newest.display()))?;
-    if !DeltaDocument::is_delta(&bytes) {
+    let bytes = read_delta(&newest).await?;
+    let Some(bytes) = bytes.filter(|bytes| DeltaDocument::is_delta(bytes)) else {
         let documents = StartDocuments {
             state: newest,
             state_id: id,
@@ -233,15 +248,15 @@ async fn fetch_documents(client: &PeerClient, plan: &Plan, id: ContentId) -> Res
             anchor: plan.anchor,
         };
         return Ok(documents);
-    }
+    };
     let document = DeltaDocument::parse(&bytes).map_err(|error| error.to_string())?;
     let state = fetch_document(client, plan, document.root).await?;
     let mut deltas = Vec::with_capacity(document.chain.len() + 1);
     for delta in &document.chain {
         let path = fetch_document(client, plan, delta.hash).await?;
-        let bytes = tokio::fs::read(&path)
-            .await
-            .map_err(|error| format!("{}: {error}", path.display()))?;
+        let bytes = read_delta(&path).await?;
+        let bytes =
+            bytes.ok_or_else(|| format!("delta {} has more than {DELTA_BYTES_MAX} bytes", delta.hash))?;
         deltas.push((delta.hash, bytes));
     }
     deltas.push((id, bytes));
@@ -252,6 +267,15 @@ async fn fetch_documents(client: &PeerClient, plan: &Plan, id: ContentId) -> Res
         deltas,
         anchor: plan.anchor,
     })
+}
+
+/// Reads a document that is to be held in memory; none if it is larger than a delta is, as a full state may be.
+pub(super) async fn read_delta(path: &Path) -> Result<Option<Vec<u8>>, String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+    if tokio::fs::metadata(path).await.map_err(failed)?.len() > DELTA_BYTES_MAX {
+        return Ok(None);
+    }
+    tokio::fs::read(path).await.map(Some).map_err(failed)
 }
 
 /// Fetches one document from whoever has it: it is verified by content alone.

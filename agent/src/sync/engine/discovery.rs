@@ -1,5 +1,8 @@
 //! Which peers there are, and what they say of themselves.
 
+use std::cmp::Reverse;
+use std::time::Instant;
+
 use honeygraph_chain::peer::PeerId;
 use honeygraph_chain::planner::{Event, FetchKind, PeerProfile};
 use honeygraph_chain::{BlockNumber, BlockRange};
@@ -35,13 +38,23 @@ pub(super) struct Heard {
 impl SyncEngine {
     /// Asks every peer what it has.
     pub(super) fn probe_peers(&mut self) {
-        let asked: Vec<_> = self
+        let mut asked: Vec<_> = self
             .registry
             .iter()
             .filter(|(key, _)| !self.probing.contains(*key))
-            .map(|(key, peer)| (key.clone(), peer.url.clone()))
-            .take(PROBES_MAX.saturating_sub(self.probing.len()))
+            .map(|(key, peer)| {
+                (
+                    Reverse(peer.source),
+                    self.probed.get(key),
+                    key.clone(),
+                    peer.url.clone(),
+                )
+            })
             .collect();
+        // Configured ones first, then those that were not asked for longest.
+        asked.sort();
+        asked.truncate(PROBES_MAX.saturating_sub(self.probing.len()));
+        let asked: Vec<_> = asked.into_iter().map(|(_, _, key, url)| (key, url)).collect();
         for (peer, url) in asked {
             self.probe(peer, url);
         }
@@ -69,7 +82,7 @@ impl SyncEngine {
     pub(super) fn on_said(&mut self, said: Said) {
         let Said { peer, answer } = said;
         self.probing.remove(&peer);
-        self.probed_once.insert(peer.clone());
+        self.probed.insert(peer.clone(), Instant::now());
         match answer {
             Ok((capabilities, head)) => {
                 let was_alive = self.registry.get(&peer).is_some_and(|known| known.is_alive);

@@ -7,7 +7,7 @@ use honeygraph_chain::{BlockNumber, BlockRange};
 use super::{Done, SyncEngine};
 use crate::config::Verification;
 use crate::metrics::BlockOutcome;
-use crate::peers::PeerUrl;
+use crate::peers::registry::PeerSource;
 use crate::replica::{ExtendOutcome, Vouched};
 use crate::sync::buffer::Run;
 use crate::sync::fetch::Fetched;
@@ -42,7 +42,8 @@ impl SyncEngine {
         if self.front_waits() {
             return self.hand_over_history();
         }
-        while self.handing < HANDING_MAX {
+        let held_at = self.status.borrow().held_at;
+        while self.handing < HANDING_MAX && held_at.is_none_or(|held| self.front_next <= held) {
             let Some(run) = self.buffer.take(self.front_next) else {
                 break;
             };
@@ -105,12 +106,14 @@ impl SyncEngine {
         self.handing = self.handing.saturating_sub(1);
         let Handed { run, range, outcome } = handed;
         match outcome {
-            ExtendOutcome::Accepted { applied, .. } => {
-                self.count_synced(&run);
+            ExtendOutcome::Accepted { applied, committed } => {
+                let taken = BlockRange::new(range.start(), applied.min(range.end()));
+                let taken = taken.map_or_else(|_| run.part(range), |taken| run.part(taken));
+                self.count_synced(&taken);
                 self.metrics
-                    .count_sync_blocks(BlockOutcome::Committed, run.blocks.len() as u64);
-                self.needed_bytes += bytes_of(&run);
-                self.settle_blame(&run);
+                    .count_sync_blocks(BlockOutcome::Committed, taken.blocks.len() as u64);
+                self.needed_bytes += bytes_of(&taken);
+                self.settle_blame(&taken, committed);
                 if applied < range.end() {
                     // Commits are held before the end of the run; the rest is handed over after that.
                     if let Ok(rest) = BlockRange::new(applied.next(), range.end()) {
@@ -201,33 +204,46 @@ impl SyncEngine {
         let Some(ours) = position.state_block_hash.filter(|_| position.state_height == tip) else {
             return;
         };
-        let voters: Vec<PeerUrl> = self
+        let voters: Vec<_> = self
             .registry
             .voters()
-            .map(|(_, peer, _)| peer.url.clone())
+            .map(|(_, peer, voter)| (self.settings.voters.weight(voter), peer.url.clone()))
             .collect();
-        let alive = self.registry.iter().filter(|(_, peer)| peer.is_alive);
+        let configured = self
+            .registry
+            .iter()
+            .any(|(_, peer)| peer.source == PeerSource::Configured);
+        let least = if configured {
+            PeerSource::Configured
+        } else {
+            PeerSource::Discovered
+        };
+        let others = self
+            .registry
+            .iter()
+            .filter(|(_, peer)| peer.is_alive && peer.source >= least);
         let asked = if voters.is_empty() {
-            alive
-                .map(|(_, peer)| peer.url.clone())
+            others
+                .map(|(_, peer)| (1, peer.url.clone()))
                 .take(PEERS_ASKED)
                 .collect()
         } else {
             voters
         };
+        let total: u64 = asked.iter().map(|(weight, _)| weight).sum();
         self.looking_at_front = true;
         let (client, replica) = (self.client.clone(), self.replica.clone());
         self.tasks.spawn(async move {
-            let (mut same, mut other) = (0_usize, 0_usize);
-            for url in asked {
+            let mut against = 0;
+            for (weight, url) in asked {
                 match client.hash(&url, tip).await {
-                    Ok(answer) if answer.block_hash == ours => same += 1,
-                    Ok(_) => other += 1,
+                    Ok(answer) if answer.block_hash == ours => {}
+                    Ok(_) => against += weight,
                     Err(error) => tracing::debug!(%url, %error, "no hash"),
                 }
             }
-            if other > same {
-                tracing::warn!(block = %tip, same, other, "peers stand on another chain; taking back what is not proven");
+            if against * 2 > total {
+                tracing::warn!(block = %tip, "peers stand on another chain; taking back what is not proven");
                 if let Err(gone) = replica.abandon_unproven(tip).await {
                     return Done::Gone(gone);
                 }
@@ -237,13 +253,20 @@ impl SyncEngine {
     }
 
     /// Names the peers whose earlier answers differ from blocks that stand now.
-    fn settle_blame(&mut self, run: &Run) {
+    fn settle_blame(&mut self, run: &Run, committed: BlockNumber) {
         if self.ledger.is_empty() {
             return;
         }
+        // Blocks are proven up to the last checkpoint that is committed.
+        let schedule = self.schedule();
+        let Some(proven_to) = schedule.last_before(committed.next()) else {
+            return;
+        };
         let proven = run.blocks.iter().filter_map(|block| match block {
-            Fetched::Linked(fetched) => Some((fetched.block.number(), fetched.block.hash())),
-            Fetched::Operations { .. } => None,
+            Fetched::Linked(fetched) if fetched.block.number() <= proven_to => {
+                Some((fetched.block.number(), fetched.block.hash()))
+            }
+            Fetched::Linked(_) | Fetched::Operations { .. } => None,
         });
         let guilty: Vec<PeerId> = self.ledger.settle(proven).into_iter().collect();
         for peer in guilty {

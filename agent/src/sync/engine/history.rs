@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use honeygraph_chain::network::CheckpointKind;
 use honeygraph_chain::peer::PeerFault;
 use honeygraph_chain::planner::Event;
 use honeygraph_chain::quorum::{Agreement, VoterId, Voters};
@@ -232,7 +233,11 @@ fn agreed_records(
         .filter_map(|entries| {
             let (_, first) = entries.first()?.clone();
             if entries.iter().any(|(voter, _)| voter.is_none()) {
-                return record_of(&first);
+                // A stranger's content id of a delta can be proven by the blocks; its hash of the block cannot.
+                return record_of(&first).map(|record| match record.kind {
+                    CheckpointKind::Delta => CheckpointRecord { block_hash: None, ..record },
+                    CheckpointKind::State => record,
+                });
             }
             let cast = entries.iter().filter_map(|(voter, entry)| {
                 Some((voter.clone()?, (entry.state_hash, entry.block_hash, entry.state_digest)))

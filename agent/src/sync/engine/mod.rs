@@ -109,7 +109,8 @@ pub struct SyncEngine {
     asking_voters: BTreeSet<PeerId>,
     voted_once: BTreeSet<PeerId>,
     probing: BTreeSet<PeerId>,
-    probed_once: BTreeSet<PeerId>,
+    /// When each peer was last asked what it has.
+    probed: BTreeMap<PeerId, Instant>,
     started: Instant,
     next_probe: Instant,
     next_discovery: Instant,
@@ -218,7 +219,7 @@ impl SyncEngine {
             asking_voters: BTreeSet::new(),
             voted_once: BTreeSet::new(),
             probing: BTreeSet::new(),
-            probed_once: BTreeSet::new(),
+            probed: BTreeMap::new(),
             started: now,
             next_probe: now,
             next_discovery: now,
@@ -264,6 +265,10 @@ impl SyncEngine {
             self.publish();
         }
         self.tasks.shutdown().await;
+        // A hold would keep the last write waiting; nothing more is committed after it anyway.
+        if self.replica.resume().await.is_err() {
+            tracing::debug!("the replica stopped first");
+        }
         self.persist_now().await;
     }
 
@@ -444,6 +449,8 @@ impl SyncEngine {
         }
         let registry = &self.registry;
         self.scores.retain(|key, _| registry.get(key).is_some());
+        self.probed.retain(|key, _| registry.get(key).is_some());
+        self.voted_once.retain(|key| registry.get(key).is_some());
         let records: Vec<_> = self
             .registry
             .iter()

@@ -5,6 +5,7 @@ use honeygraph_chain::peer::PeerId;
 use honeygraph_chain::quorum::VoterId;
 use honeygraph_chain::{BlockNumber, BlockRange};
 
+use super::boot::read_delta;
 use super::{Done, SyncEngine};
 use crate::config::Start;
 use crate::peers::client::{DocumentTarget, PeerClient};
@@ -110,7 +111,7 @@ impl SyncEngine {
                 if client.document(&url, id, &target).await.is_err() {
                     continue;
                 }
-                let Ok(bytes) = tokio::fs::read(&target.path).await else {
+                let Ok(Some(bytes)) = read_delta(&target.path).await else {
                     break;
                 };
                 // A full state names nothing: then there is nothing to learn, and nothing to try again.

@@ -124,7 +124,15 @@ impl SyncEngine {
                 .map(BlockRange::start)
                 .min()
         };
-        let base = bases(PeerSource::Configured).or_else(|| bases(PeerSource::Discovered));
+        let configured = self
+            .registry
+            .iter()
+            .any(|(_, peer)| peer.source == PeerSource::Configured);
+        let base = if configured {
+            bases(PeerSource::Configured)
+        } else {
+            bases(PeerSource::Discovered)
+        };
         let kept = match self.settings.history {
             History::All => BlockNumber::default(),
             History::Newest(blocks) => position.state_height.saturating_sub(blocks.get() - 1),
