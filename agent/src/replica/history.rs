@@ -254,6 +254,19 @@ fn proves_period(
     let Some(chain) = checkpoint_chain_at(view, before)? else {
         return Ok(None);
     };
+    // With a checkpoint missing in between the document cannot be made.
+    let interval = view.position()?.map(|position| position.schedule.delta_interval);
+    let root = view.checkpoint_by_id(chain.root)?.map(|record| record.block_num);
+    let links = root
+        .into_iter()
+        .chain(chain.deltas.iter().map(|delta| delta.hive_block));
+    let links: Vec<BlockNumber> = links.collect();
+    if !links
+        .windows(2)
+        .all(|pair| matches!(pair, [one, other] if Some(other.distance_from(*one)) == interval))
+    {
+        return Ok(None);
+    }
     let mut delta = DeltaWriter::new(&chain);
     let mut next = chain.last_block.next();
     for fetched in blocks {

@@ -1,9 +1,9 @@
 //! Forks: undoing and redoing blocks above the last irreversible one, in one transaction.
 
-use honeygraph_chain::checkpoint::CheckpointChain;
+use honeygraph_chain::checkpoint::{CheckpointChain, DeltaReference};
 use honeygraph_chain::fork::{BlockReference, Reorganization};
 use honeygraph_chain::network::CheckpointKind;
-use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
+use honeygraph_chain::{BlockNumber, BlockRange};
 
 use super::tip::{CommittedState, Provenance, Stage, Tip};
 use super::{Replica, StoreError};
@@ -241,37 +241,44 @@ fn tip_at(
     )
 }
 
-/// The chain of checkpoints as it stood after a canonical block, from the stored checkpoints.
+/// The chain of checkpoints as it stood after a canonical block, from the stored checkpoints; none where the
+/// last full state before it is not among them.
 pub(crate) fn checkpoint_chain_at(
     view: &View,
     number: BlockNumber,
 ) -> Result<Option<CheckpointChain>, StoreError> {
     let range = BlockRange::new(BlockNumber::default(), number).unwrap_or(BlockRange::single(number));
-    let mut deltas = Vec::new();
-    let mut last_block = None;
-    let mut root: Option<(ContentId, Option<ContentId>)> = None;
+    let mut chain: Option<CheckpointChain> = None;
     for record in view.checkpoints(range).rev() {
         let record = record?;
-        last_block = last_block.or(Some(record.block_num));
-        if record.kind == CheckpointKind::State {
-            let before = (record.root != record.state_hash).then_some(record.root);
-            root = root.or(Some((record.state_hash, before)));
-            break;
+        let own = || CheckpointChain {
+            last_block: record.block_num,
+            root: record.root,
+            prev_root: record.prev_root,
+            deltas: Vec::new(),
+        };
+        match (&mut chain, record.kind) {
+            (None, CheckpointKind::State) => {
+                let prev_root = (record.root != record.state_hash).then_some(record.root);
+                return Ok(Some(CheckpointChain {
+                    root: record.state_hash,
+                    prev_root,
+                    ..own()
+                }));
+            }
+            (Some(chain), CheckpointKind::State) => {
+                chain.deltas.reverse();
+                let complete = chain.root == record.state_hash;
+                return Ok(complete.then(|| chain.clone()));
+            }
+            (chain, CheckpointKind::Delta) => {
+                let chain = chain.get_or_insert_with(own);
+                chain.deltas.push(DeltaReference {
+                    hash: record.state_hash,
+                    hive_block: record.block_num,
+                });
+            }
         }
-        root = root.or(Some((record.root, record.prev_root)));
-        deltas.push(honeygraph_chain::checkpoint::DeltaReference {
-            hash: record.state_hash,
-            hive_block: record.block_num,
-        });
     }
-    deltas.reverse();
-    Ok(match (last_block, root) {
-        (Some(last_block), Some((root, prev_root))) => Some(CheckpointChain {
-            last_block,
-            root,
-            prev_root,
-            deltas,
-        }),
-        _ => None,
-    })
+    Ok(None)
 }

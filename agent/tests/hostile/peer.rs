@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::{StreamExt, stream};
 use honeygraph_agent::wire::batch::{BATCH_CONTENT_TYPE, BatchEncoder, MAX_BATCH_BLOCKS};
+use honeygraph_chain::network::CheckpointKind;
 use honeygraph_chain::{BlockNumber, BlockRange};
 use honeygraph_honeycomb::reference_chain::ChainBlock;
 use serde_json::{Value, json};
@@ -334,18 +335,22 @@ async fn hash(State(script): State<Arc<Script>>, Path(number): Path<BlockNumber>
 
 async fn checkpoints(State(script): State<Arc<Script>>, Query(Range { from, to }): Query<Range>) -> Response {
     script.note("checkpoints");
-    let inside = script
-        .blocks
-        .iter()
-        .filter(|block| (from..=to).contains(&block.block.number()));
-    let listed: Vec<_> = inside
-        .filter_map(|block| block.checkpoint.as_ref())
-        .map(|checkpoint| {
-            let anchor = checkpoint.anchor;
-            json!({"blockNum": anchor.block_num, "kind": checkpoint.kind, "stateHash": anchor.state_hash,
-                "blockHash": anchor.block_hash, "stateDigest": anchor.state_digest})
-        })
-        .collect();
+    let genesis = script.blocks.first().map(|block| block.block.previous_hash());
+    let (mut root, mut prev_root) = (genesis, None);
+    let mut listed = Vec::new();
+    for checkpoint in script.blocks.iter().filter_map(|block| block.checkpoint.as_ref()) {
+        let anchor = checkpoint.anchor;
+        if (from..=to).contains(&anchor.block_num) {
+            listed.push(
+                json!({"blockNum": anchor.block_num, "kind": checkpoint.kind, "stateHash": anchor.state_hash,
+                "blockHash": anchor.block_hash, "stateDigest": anchor.state_digest, "root": root,
+                "prevRoot": prev_root}),
+            );
+        }
+        if checkpoint.kind == CheckpointKind::State {
+            (prev_root, root) = (root, Some(anchor.state_hash));
+        }
+    }
     axum::Json(json!({"checkpoints": listed})).into_response()
 }
 
