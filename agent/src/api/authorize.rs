@@ -22,7 +22,7 @@ impl FromRequestParts<Arc<Node>> for Authorized {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Result<Self, ApiError> {
-        authorize(parts, &node.settings.api_keys, "API_KEYS").map(Self)
+        authorize(parts, &node.settings.api_keys, "API_KEY or API_KEYS_FILE").map(Self)
     }
 }
 

@@ -37,7 +37,7 @@ async fn without_a_key_only_direct_loopback_may() {
             let error = send(node.public(), call(remote, path, &[]))
                 .await
                 .error(StatusCode::FORBIDDEN);
-            assert!(error.contains("API_KEYS"), "{error}");
+            assert!(error.contains("API_KEYS_FILE"), "{error}");
             // A key that nobody configured proves nothing.
             let claimed = [("authorization", "Bearer a-key-of-a-test-node")];
             send(node.public(), call(remote, path, &claimed))
