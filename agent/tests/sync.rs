@@ -1,5 +1,7 @@
 //! Nodes over real sockets: a honeycomb feeds one, the others heal from each other.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{TestNode, feed, first_block, genesis_file, honeycomb, reference_hash};

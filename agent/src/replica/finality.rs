@@ -289,7 +289,7 @@ impl Replica {
     /// Takes a voter's anchors, and decides the newest that can be decided first: it settles those below.
     pub fn on_votes(&mut self, voter: &VoterId, anchors: &[Anchor]) -> Result<(), StoreError> {
         for anchor in anchors {
-            self.take_vote(voter.clone(), *anchor)?;
+            self.take_vote(voter.clone(), *anchor);
         }
         let mut numbers: Vec<_> = anchors.iter().map(|anchor| anchor.block_num).collect();
         numbers.sort_unstable();
@@ -301,33 +301,32 @@ impl Replica {
 
     /// Takes a voter's anchor.
     pub fn on_vote(&mut self, voter: VoterId, anchor: Anchor) -> Result<(), StoreError> {
-        self.take_vote(voter, anchor)?;
+        self.take_vote(voter, anchor);
         self.decide(anchor.block_num)
     }
 
-    fn take_vote(&mut self, voter: VoterId, anchor: Anchor) -> Result<(), StoreError> {
+    fn take_vote(&mut self, voter: VoterId, anchor: Anchor) {
         let number = anchor.block_num;
         if self.settings.voters.weight(&voter) == 0 {
-            return Ok(());
+            return;
         }
         if let Some(irreversible) = self.writer.position().and_then(|position| position.irreversible) {
             if number < irreversible.block_num {
-                return Ok(());
+                return;
             }
             if number == irreversible.block_num && anchor == irreversible {
-                return Ok(());
+                return;
             }
         }
         let is_checkpoint = |position: &Position| position.schedule.kind_at(number).is_some();
         if !self.writer.position().is_none_or(is_checkpoint) {
-            return Ok(());
+            return;
         }
         self.votes.entry(number).or_default().insert(voter, anchor);
         while self.votes.len() > MAX_OPEN_CHECKPOINTS {
             // The lowest are decided first.
             self.votes.pop_last();
         }
-        Ok(())
     }
 
     fn decide(&mut self, number: BlockNumber) -> Result<(), StoreError> {
