@@ -279,7 +279,8 @@ impl Replica {
             .range(start..=number)
             .any(|(_, by)| *by != Provenance::Local);
         if unproven {
-            self.roll_back(before, Undone::Discard)?;
+            // The sources are asked for the period again.
+            return self.roll_back(before, Undone::Discard);
         }
         self.outbox
             .extend(resend.map(|command| (source.clone(), command)));

@@ -170,31 +170,42 @@ impl Replica {
 
     /// Learns checkpoints of the past, as peers tell them: what fixes the blocks behind the replica's start.
     /// Those that are known already stay as they are.
-    pub fn learn_checkpoints(&mut self, records: &[CheckpointRecord]) -> Result<(), StoreError> {
+    /// Gives the number of those that were new.
+    pub fn learn_checkpoints(&mut self, records: &[CheckpointRecord]) -> Result<usize, StoreError> {
         let view = self.writer.store().view();
         let Some(position) = self.writer.position() else {
-            return Ok(());
+            return Ok(0);
         };
         let fits = |record: &&CheckpointRecord| {
             record.block_num <= position.state_height && position.schedule.kind_at(record.block_num).is_some()
         };
         let fitting: Vec<_> = records.iter().filter(fits).collect();
+        let mut learned = 0;
         let mut transaction = self.writer.begin();
         for record in fitting {
             match view.checkpoint(record.block_num)? {
-                None => transaction.put_checkpoint(record)?,
-                Some(known) if known.state_hash == record.state_hash && known.block_hash.is_none() => {
+                None => {
+                    transaction.put_checkpoint(record)?;
+                    learned += 1;
+                }
+                Some(known)
+                    if known.state_hash == record.state_hash
+                        && known.block_hash.is_none()
+                        && record.block_hash.is_some() =>
+                {
                     let state_digest = known.state_digest.or(record.state_digest);
                     transaction.put_checkpoint(&CheckpointRecord {
                         block_hash: record.block_hash,
                         state_digest,
                         ..known
                     })?;
+                    learned += 1;
                 }
                 Some(_) => {}
             }
         }
-        transaction.commit()
+        transaction.commit()?;
+        Ok(learned)
     }
 
     /// Wants blocks from `start` on: lower than before to fill in history, higher to prune it.

@@ -81,7 +81,22 @@ impl Replica {
             return Ok(());
         };
         tracing::warn!(from = %here.number, to = %to, "rolled back");
-        self.reorganize(&way, undone)
+        self.reorganize(&way, undone)?;
+        self.ask_sources_again(to);
+        Ok(())
+    }
+
+    /// Has the sources send again what they sent since a checkpoint, and lets a new session of theirs go on
+    /// from there.
+    fn ask_sources_again(&mut self, checkpoint: BlockNumber) {
+        for (source, view) in self.sources.iter().filter(|(_, view)| !view.diverged) {
+            if let Some(cursor) = view.cursor_at(checkpoint) {
+                self.cursors.insert(source.clone(), cursor);
+            }
+            let resend = view.resend_since(checkpoint).filter(|_| view.connected);
+            self.outbox
+                .extend(resend.map(|command| (source.clone(), command)));
+        }
     }
 
     /// Undoes blocks below the tree of forks: what a checkpoint or the voters disprove goes however long it
@@ -136,7 +151,11 @@ impl Replica {
             if let Err(error) = pushed {
                 tracing::warn!(block = %block.number, %error, "a fork cannot be followed further");
                 self.drop_fork(*block)?;
-                break;
+                if way.undo.is_empty() {
+                    break;
+                }
+                // All of it or nothing: the chain that is followed stays, and the forks are weighed again.
+                return Ok(());
             }
         }
         let gained = stage.tip.number;

@@ -61,6 +61,11 @@ impl SourceView {
         }
     }
 
+    /// Where its log stood at a checkpoint, where that is still known.
+    pub(super) fn cursor_at(&self, checkpoint: BlockNumber) -> Option<SourceCursor> {
+        self.checkpoint_cursors.get(&checkpoint).copied()
+    }
+
     /// What asks the source for everything since a checkpoint again, where that is still known.
     pub(super) fn resend_since(&self, checkpoint: BlockNumber) -> Option<SourceCommand> {
         let from_index = self.checkpoint_cursors.get(&checkpoint)?.last_index.next();

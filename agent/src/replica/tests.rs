@@ -461,6 +461,103 @@ fn what_is_not_proven_can_be_taken_back() {
 }
 
 #[test]
+fn what_the_voters_disprove_goes_however_deep_it_is() {
+    let home = Home::new();
+    let voters = Voters::new([(VoterId("peer".to_owned()), 1)]);
+    let shallow = ReplicaSettings {
+        voters,
+        max_reorg_depth: 50,
+        ..settings()
+    };
+    let mut replica = home.started(shallow.clone());
+    replica.extend(&peer("liar"), &lie(0..100, 30)).unwrap();
+    replica.extend(&peer("liar"), &chained_on(&replica, 190)).unwrap();
+    assert_eq!(replica.position().unwrap().state_height, at(289));
+    let honest = chain().checkpoints[0].clone();
+    let anchor = Anchor {
+        block_num: honest.block_num,
+        block_hash: chain().blocks[99].block.hash(),
+        state_hash: honest.cid,
+        state_digest: honest.state_digest,
+    };
+    replica.on_vote(VoterId("peer".to_owned()), anchor).unwrap();
+    assert_eq!(replica.position().unwrap().state_height.next(), at(0));
+    replica.extend(&peer("honest"), &chain().blocks).unwrap();
+    assert_equals_vectors(&replica, 499);
+    drop(replica);
+    assert_equals_vectors(&home.open(shallow), 499);
+}
+
+/// Blocks of somebody's own on top of what a replica has.
+fn chained_on(replica: &Replica, count: usize) -> Vec<FetchedBlock> {
+    let mut stage_tip = replica.running.as_ref().unwrap().tip.clone();
+    let mut blocks = Vec::new();
+    let position = replica.position().unwrap().clone();
+    let mut stage = Stage::new(
+        CommittedState::of(replica.store()).unwrap(),
+        stage_tip.clone(),
+        &position,
+    );
+    for _ in 0..count {
+        let block = HashedBlock::from(Block {
+            number: stage_tip.number.next(),
+            previous_hash: stage_tip.link(),
+            operations: marked("stats/mark", 7.0),
+        });
+        stage
+            .push(&block, 0, Provenance::Local, &position.schedule, None)
+            .unwrap();
+        stage_tip = stage.tip.clone();
+        blocks.push(FetchedBlock {
+            block,
+            timestamp_ms: 0,
+        });
+    }
+    blocks
+}
+
+#[test]
+fn a_stranger_does_not_turn_the_schedule_against_what_is_irreversible() {
+    let home = Home::new();
+    let voters = Voters::new([(VoterId("one".to_owned()), 1)]);
+    let mut replica = home.started(ReplicaSettings { voters, ..settings() });
+    send(&mut replica, "one", 0..100);
+    report(&mut replica, "one", 0);
+    assert_eq!(replica.position().unwrap().irreversible_block(), Some(at(99)));
+    let view = replica.store().view();
+    let position = replica.position().unwrap().clone();
+    let state_id = replica
+        .stage_at(&view, &position, at(99))
+        .unwrap()
+        .state_document(at(99))
+        .unwrap()
+        .0;
+    let forged = chain().blocks[100].block.clone().relinked(state_id);
+    let outcome = replica
+        .extend(
+            &peer("stranger"),
+            &[FetchedBlock {
+                block: forged,
+                timestamp_ms: 0,
+            }],
+        )
+        .unwrap();
+    assert!(
+        matches!(
+            outcome,
+            ExtendOutcome::Rejected {
+                fault: PeerFault::BrokenLink,
+                ..
+            }
+        ),
+        "{outcome:?}"
+    );
+    assert_eq!(replica.position().unwrap().schedule, position.schedule);
+    send(&mut replica, "one", 100..200);
+    assert_equals_vectors(&replica, 199);
+}
+
+#[test]
 fn operations_without_hashes_are_taken_only_where_a_checkpoint_proves_them() {
     let home = Home::new();
     let mut replica = home.started(settings());

@@ -200,7 +200,7 @@ impl ReplicaHandle {
     }
 
     /// See [`Replica::learn_checkpoints`].
-    pub async fn learn_checkpoints(&self, records: Vec<CheckpointRecord>) -> Result<(), ReplicaGone> {
+    pub async fn learn_checkpoints(&self, records: Vec<CheckpointRecord>) -> Result<usize, ReplicaGone> {
         self.ask(move |replica| replica.learn_checkpoints(&records)).await
     }
 

@@ -151,7 +151,7 @@ impl SyncEngine {
                 let disputes_front = fault == PeerFault::BrokenLink && discarded.start() == range.start();
                 if disputes_front {
                     // Either the peer stands on another chain, or this node does.
-                    self.look_at_front(range.start());
+                    self.look_at_front(range.start(), run.peer.clone());
                 }
                 let blamed = if suspects.len() == 1 && !disputes_front {
                     suspects
@@ -188,8 +188,8 @@ impl SyncEngine {
 
     /// Asks the voters that are peers (or, without any, a few peers) whether they stand on the block before
     /// `next` as well. Where most of those that answer do not, and no source stands here, what is not
-    /// proven is taken back.
-    fn look_at_front(&mut self, next: BlockNumber) {
+    /// proven is taken back; where all of them do, the one that disputed it is blamed.
+    fn look_at_front(&mut self, next: BlockNumber, disputing: PeerId) {
         let status = self.status.borrow().clone();
         let (Some(position), Some(tip)) = (&status.position, next.previous()) else {
             return;
@@ -234,10 +234,10 @@ impl SyncEngine {
         self.looking_at_front = true;
         let (client, replica) = (self.client.clone(), self.replica.clone());
         self.tasks.spawn(async move {
-            let mut against = 0;
+            let (mut with, mut against) = (0, 0);
             for (weight, url) in asked {
                 match client.hash(&url, tip).await {
-                    Ok(answer) if answer.block_hash == ours => {}
+                    Ok(answer) if answer.block_hash == ours => with += weight,
                     Ok(_) => against += weight,
                     Err(error) => tracing::debug!(%url, %error, "no hash"),
                 }
@@ -248,7 +248,10 @@ impl SyncEngine {
                     return Done::Gone(gone);
                 }
             }
-            Done::LookedAtFront
+            Done::LookedAtFront {
+                disputing,
+                stands: against == 0 && with > 0,
+            }
         });
     }
 

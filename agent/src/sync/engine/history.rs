@@ -189,11 +189,10 @@ impl SyncEngine {
                 }
             }
             let records = agreed_records(&voters, told);
-            let learned = !records.is_empty();
             match replica.learn_checkpoints(records).await {
-                Ok(()) => Done::Learned {
+                Ok(learned) => Done::Learned {
                     range: around,
-                    learned,
+                    learned: learned > 0,
                 },
                 Err(gone) => Done::Gone(gone),
             }

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use honeygraph_chain::interval::IntervalSet;
-use honeygraph_chain::peer::{PeerId, PeerScore};
+use honeygraph_chain::peer::{PeerFault, PeerId, PeerScore};
 use honeygraph_chain::planner::{Action, BlameLedger, Event, FetchFault, FetchOrder, Planner, RequestId};
 use honeygraph_chain::{BlockNumber, ContentId};
 use tokio::sync::{mpsc, watch};
@@ -72,7 +72,11 @@ enum Done {
         learned: bool,
     },
     Booted(Result<(), String>),
-    LookedAtFront,
+    LookedAtFront {
+        disputing: PeerId,
+        /// Whether everybody who answered stands on our front.
+        stands: bool,
+    },
     Nothing,
     Gone(ReplicaGone),
 }
@@ -300,7 +304,15 @@ impl SyncEngine {
                 }
             }
             Done::Booted(result) => self.on_booted(result),
-            Done::LookedAtFront => self.looking_at_front = false,
+            Done::LookedAtFront { disputing, stands } => {
+                self.looking_at_front = false;
+                if stands {
+                    self.step(Event::PeerFaulted {
+                        peer: disputing,
+                        fault: PeerFault::BrokenLink,
+                    });
+                }
+            }
             Done::Gone(_) | Done::Nothing => {}
         }
     }
