@@ -14,6 +14,9 @@ use super::tip::{Stage, Tip};
 use super::{FetchedBlock, Replica, StoreError};
 use crate::store::{CheckpointRecord, Position, StoredBlock, View};
 
+/// Blocks of history that are pruned in one transaction.
+const PRUNED_AT_ONCE: u64 = 10_000;
+
 /// What became of blocks of the past.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HistoryOutcome {
@@ -213,7 +216,9 @@ impl Replica {
         let Some(position) = self.writer.position().cloned() else {
             return Ok(());
         };
-        let start = start.min(position.state_height.next());
+        // One transaction stays small: the rest is pruned with the next calls.
+        let most = position.history_start.saturating_add(PRUNED_AT_ONCE);
+        let start = start.min(position.state_height.next()).min(most);
         if start == position.history_start {
             return Ok(());
         }

@@ -832,3 +832,36 @@ fn voters_that_agree_on_another_chain_undo_ours_but_never_what_is_final() {
             .contains("contradicts the irreversible")
     );
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(12))]
+
+    /// I3: whatever is delivered again, by whomever, in whatever pieces, changes nothing; and I2: what is
+    /// stored hangs together from the start on.
+    #[test]
+    fn any_schedule_of_deliveries_gives_the_same_chain(
+        deliveries in proptest::collection::vec((0_usize..4, 0_usize..300, 1_usize..120), 1..16),
+    ) {
+        let home = Home::new();
+        let mut replica = home.started(settings());
+        for (from, start, length) in deliveries {
+            let places = start..(start + length).min(300);
+            match from {
+                0 => send(&mut replica, "one", places),
+                1 => send(&mut replica, "two", places),
+                _ => {
+                    replica.extend(&peer("a"), &chain().blocks[places]).unwrap();
+                }
+            }
+            let position = replica.position().unwrap().clone();
+            let stored = replica.writer.have().block_count();
+            proptest::prop_assert_eq!(stored, position.state_height.next().distance_from(position.history_start));
+        }
+        let before = replica.position().unwrap().state_height;
+        let next = (0..500).find(|place| at(*place) > before).unwrap();
+        replica.extend(&peer("a"), &chain().blocks[next..500]).unwrap();
+        send(&mut replica, "one", 0..500);
+        assert_equals_vectors(&replica, 499);
+        proptest::prop_assert_eq!(replica.store().view().fork_blocks().count(), 0);
+    }
+}

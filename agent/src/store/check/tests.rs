@@ -526,3 +526,23 @@ fn a_flipped_byte_in_the_journal_is_noticed_or_leaves_a_committed_prefix() {
     }
     assert!(noticed > 10, "{noticed} of 20");
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(12))]
+
+    /// I16: any flipped bit of a stored block's hash or bytes is found.
+    #[test]
+    fn any_flipped_bit_of_a_block_is_found(place in 0_usize..500, at_byte in proptest::prelude::any::<proptest::sample::Index>(), bit in 0_u8..8) {
+        let stored = Stored::new();
+        let (store, _writer) = stored.open();
+        let key = number_key(at(place));
+        let mut value = store.keyspaces.blocks.get(key).unwrap().unwrap().to_vec();
+        // Flags, digest and time of an old block are only covered by the database's own checksums.
+        let covered: Vec<usize> = (1..33).chain(73..value.len()).collect();
+        value[covered[at_byte.index(covered.len())]] ^= 1 << bit;
+        store.keyspaces.blocks.insert(key, value).unwrap();
+        let report = run(&store);
+        let expected = format!("block {}", at(place));
+        proptest::prop_assert!(places(&report).contains(&expected.as_str()), "{:?}", report.problems());
+    }
+}
