@@ -14,7 +14,6 @@ use honeygraph_chain::state::{BlockEffect, Leaf, Leaves, StateError, StateOverla
 use honeygraph_chain::state_document::StateDocumentWriter;
 use honeygraph_chain::subtrees::SubtreeCounts;
 use honeygraph_chain::{BlockNumber, ContentId, PathKey};
-use quick_cache::sync::Cache;
 
 use crate::store::{CheckpointRecord, Position, Store, StoreError, StoredBlock, Transaction};
 
@@ -35,12 +34,7 @@ pub(super) struct CommittedState {
     leaves: Keyspace,
     /// Where leaves stand below; kept with every commit. None while the state is being replaced.
     counts: Option<Arc<RwLock<SubtreeCounts>>>,
-    /// Leaves that were read or written lately: a few accounts and contracts take most of the writes.
-    recent: Arc<Cache<PathKey, Option<Leaf>>>,
 }
-
-/// Leaves that are kept in memory, about 200 bytes each.
-const RECENT_LEAVES: usize = 32_768;
 
 impl CommittedState {
     /// Counts every leaf once.
@@ -58,15 +52,11 @@ impl CommittedState {
         Self {
             leaves: store.state_keyspace().clone(),
             counts: None,
-            recent: Arc::new(Cache::new(RECENT_LEAVES)),
         }
     }
 
     /// Counts what a stage that is committed now has changed.
     pub(super) fn on_committed(&self, overlay: &StateOverlay<Self>) {
-        for (key, leaf) in overlay.changed() {
-            self.recent.insert(key.clone(), leaf.cloned());
-        }
         let Some(counts) = &self.counts else { return };
         let mut counts = counts.write().unwrap_or_else(PoisonError::into_inner);
         for (key, appeared) in overlay.appeared_and_gone() {
@@ -103,13 +93,10 @@ impl Leaves for CommittedState {
     type Error = StoreError;
 
     fn leaf(&self, key: &PathKey) -> Result<Option<Leaf>, StoreError> {
-        if let Some(leaf) = self.recent.get(key) {
-            return Ok(leaf);
-        }
-        let bytes = self.leaves.get(key.as_bytes())?;
-        let leaf = bytes.map(|bytes| crate::store::leaf_from_bytes(&bytes)).transpose()?;
-        self.recent.insert(key.clone(), leaf.clone());
-        Ok(leaf)
+        self.leaves
+            .get(key.as_bytes())?
+            .map(|bytes| crate::store::leaf_from_bytes(&bytes))
+            .transpose()
     }
 
     fn leaves_at_or_below(&self, key: &PathKey) -> Result<Vec<(PathKey, Leaf)>, StoreError> {
