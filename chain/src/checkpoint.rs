@@ -62,6 +62,15 @@ impl CheckpointChain {
         self.deltas.last().map_or(self.root, |delta| delta.hash)
     }
 
+    /// What the block after `number` links to, whose hash is `hash` if it is known: the checkpoint's content id
+    /// right after a checkpoint.
+    pub fn link_after(&self, number: BlockNumber, hash: Option<ContentId>) -> ContentId {
+        match hash {
+            Some(hash) if self.last_block != number => hash,
+            _ => self.link(),
+        }
+    }
+
     /// The chain after one more checkpoint.
     #[must_use]
     pub fn after(&self, kind: CheckpointKind, block: BlockNumber, id: ContentId) -> Self {
@@ -81,24 +90,6 @@ impl CheckpointChain {
                 prev_root: Some(self.root),
                 deltas: Vec::new(),
             },
-        }
-    }
-
-    /// The chain after a delta document: what a node that starts from it goes on with.
-    pub fn from_delta(document: &DeltaDocument, id: ContentId) -> Self {
-        Self {
-            last_block: document.covered,
-            root: document.root,
-            prev_root: document.prev_root,
-            deltas: document
-                .chain
-                .iter()
-                .copied()
-                .chain([DeltaReference {
-                    hash: id,
-                    hive_block: document.covered,
-                }])
-                .collect(),
         }
     }
 }
@@ -259,30 +250,5 @@ impl DeltaDocument {
             ops: serde::de::IgnoredAny,
         }
         serde_json::from_slice::<(BlockNumber, Shape)>(bytes).is_ok()
-    }
-}
-
-/// Which kind of document a reported checkpoint turned out to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CheckpointProof {
-    /// The reported id is the id of the document of this kind.
-    Proven(CheckpointKind),
-    /// It is the id of neither.
-    Mismatch,
-}
-
-/// Compares a reported checkpoint id with what a node computed: the delta's first, then the full state's
-/// (section 3).
-pub fn prove(
-    reported: ContentId,
-    delta: ContentId,
-    state: impl FnOnce() -> Option<ContentId>,
-) -> CheckpointProof {
-    if reported == delta {
-        CheckpointProof::Proven(CheckpointKind::Delta)
-    } else if state() == Some(reported) {
-        CheckpointProof::Proven(CheckpointKind::State)
-    } else {
-        CheckpointProof::Mismatch
     }
 }

@@ -196,14 +196,10 @@ impl Operations {
 
     /// The atomic batches in order, without their write markers.
     pub fn batches(&self) -> impl Iterator<Item = &[Operation]> {
-        batches(&self.0)
+        self.0
+            .split_inclusive(|operation| matches!(operation, Operation::WriteMarker))
+            .map(|batch| batch.strip_suffix(&[Operation::WriteMarker]).unwrap_or(batch))
     }
-}
-
-/// Splits a log into atomic batches, without their write markers.
-pub fn batches(log: &[Operation]) -> impl Iterator<Item = &[Operation]> {
-    log.split_inclusive(|operation| matches!(operation, Operation::WriteMarker))
-        .map(|batch| batch.strip_suffix(&[Operation::WriteMarker]).unwrap_or(batch))
 }
 
 impl From<Operations> for Vec<Operation> {

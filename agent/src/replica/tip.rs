@@ -154,10 +154,7 @@ impl Tip {
 
     /// What the next block links to.
     pub(super) fn link(&self) -> ContentId {
-        match self.block_hash {
-            Some(hash) if self.checkpoints.last_block != self.number => hash,
-            _ => self.checkpoints.link(),
-        }
+        self.checkpoints.link_after(self.number, self.block_hash)
     }
 
     /// The tip as a place in the tree of forks. A document that a replica starts from stands there by its

@@ -35,10 +35,8 @@ impl Position {
     /// What the next block links to: the hash of the block at the state height, or the checkpoint's content
     /// id where that block is one.
     pub fn link(&self) -> ContentId {
-        match self.state_block_hash {
-            Some(hash) if self.checkpoints.last_block != self.state_height => hash,
-            _ => self.checkpoints.link(),
-        }
+        self.checkpoints
+            .link_after(self.state_height, self.state_block_hash)
     }
 
     /// The last irreversible block: nothing at or below it is ever undone.
