@@ -15,9 +15,10 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use honeygraph_chain::BlockNumber;
 
 use crate::config::{
-    EXIT_USAGE, NetworkName, RawConfig, TrustedCheckpoint, read_small_file, usage_line, validate,
+    EXIT_USAGE, RawConfig, TrustedCheckpoint, network_name, read_small_file, usage_line, validate,
 };
 use crate::store::transfer::Overwrite;
+use crate::wire::NetworkName;
 
 /// The command line of the agent.
 #[derive(Debug, Parser)]
@@ -62,7 +63,7 @@ struct OfflineArguments {
     data_dir: PathBuf,
 
     /// Prefix of the honeycomb network that the store belongs to
-    #[arg(long, env, value_name = "NAME", default_value = "spkcc", value_parser = str::parse::<NetworkName>)]
+    #[arg(long, env, value_name = "NAME", default_value = "spkcc", value_parser = network_name)]
     network: NetworkName,
 }
 

@@ -225,7 +225,7 @@ impl Listeners {
 
 fn api_settings(config: &Config, peer_id: PeerId) -> anyhow::Result<ApiSettings> {
     Ok(ApiSettings {
-        network: config.network.name.to_string().parse()?,
+        network: config.network.name.clone(),
         peer_id,
         advertise_url: config
             .node
@@ -323,7 +323,7 @@ fn sync_settings(config: &Config, own_id: PeerId, data_dir: &Path) -> anyhow::Re
         .map(|path| (path, config.network.genesis_id));
     Ok(SyncSettings {
         enabled: config.sync.enabled,
-        network: config.network.name.to_string().parse()?,
+        network: config.network.name.clone(),
         schedule: config.network.schedule,
         own_id,
         own_url: config.node.advertise_url.as_ref().map(peer_url).transpose()?,

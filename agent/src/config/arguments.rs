@@ -19,10 +19,12 @@ use honeygraph_chain::peer::PeerId;
 use url::Url;
 
 use super::secret::Secret;
+use super::values::network_name;
 use super::values::{
-    List, LogFilter, LogFormat, Maybe, NetworkName, Source, TrustedCheckpoint, Verification, Voter,
-    content_id, http_url, list, listener, maybe, milliseconds, path, peer_id, rate, secret, switch, whole,
+    List, LogFilter, LogFormat, Maybe, Source, TrustedCheckpoint, Verification, Voter, content_id, http_url,
+    list, listener, maybe, milliseconds, path, peer_id, rate, secret, switch, whole,
 };
+use crate::wire::NetworkName;
 
 /// Most blocks that one request can ask for (`docs/protocol.md`, section 9).
 const MAX_BATCH_BLOCKS: u64 = 512;
@@ -67,7 +69,7 @@ pub struct RawConfig {
 #[command(next_help_heading = "Network")]
 pub struct NetworkArguments {
     /// Prefix of the honeycomb network; nodes of different networks never exchange blocks
-    #[arg(long, env, value_name = "NAME", default_value = "spkcc", value_parser = str::parse::<NetworkName>)]
+    #[arg(long, env, value_name = "NAME", default_value = "spkcc", value_parser = network_name)]
     pub network: NetworkName,
 
     /// Genesis document of the network (JSON); its content id is the previous hash of the first block

@@ -11,7 +11,8 @@ use honeygraph_chain::peer::PeerId;
 use url::Url;
 
 use super::secret::Secret;
-use super::values::{LogFilter, LogFormat, NetworkName, Source, TrustedCheckpoint, Verification, Voter};
+use super::values::{LogFilter, LogFormat, Source, TrustedCheckpoint, Verification, Voter};
+use crate::wire::NetworkName;
 
 /// Everything a node is told at its start, checked.
 #[derive(Debug, Clone)]

@@ -16,6 +16,7 @@ use honeygraph_chain::{BlockNumber, ContentId};
 use url::Url;
 
 use super::secret::Secret;
+use crate::wire::NetworkName;
 
 /// Longest list in one setting.
 const MAX_LIST_ENTRIES: usize = 1_000;
@@ -56,39 +57,10 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// The name of a network: the prefix of its honeycomb deployment.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct NetworkName(String);
-
-impl NetworkName {
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for NetworkName {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-impl FromStr for NetworkName {
-    type Err = Refused;
-
-    fn from_str(text: &str) -> Result<Self, Refused> {
-        let valid = (1..=32).contains(&text.len())
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-        if valid {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Refused::new(
-                "1 to 32 of a-z, A-Z, 0-9, `-` and `_`, such as spkcc or dlux",
-            ))
-        }
-    }
+/// Reads the name of a network.
+pub(crate) fn network_name(text: &str) -> Result<NetworkName, Refused> {
+    text.parse()
+        .map_err(|_| Refused::new("1 to 32 of a-z, A-Z, 0-9, `-` and `_`, such as spkcc or dlux"))
 }
 
 /// The name of a honeycomb source.
