@@ -30,6 +30,10 @@ use machine::print_machine;
 use nodes::{Filled, Peers};
 use stages::{Chain, Stage};
 
+/// The allocator of the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Blocks of the gap unless `BLOCKS` says otherwise.
 const BLOCKS: usize = 100_000;
 

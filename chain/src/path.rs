@@ -109,6 +109,15 @@ impl PathKey {
         self.0.starts_with(&other.0)
     }
 
+    /// The bytes of the key of the path right above this one; none for the root.
+    pub(crate) fn parent(&self) -> Option<&[u8]> {
+        let before_last = self.0.len().checked_sub(TERMINATOR.len())?;
+        let above = self.0.get(..before_last)?;
+        // A zero byte only starts a terminator or an escaped zero.
+        let end = above.windows(2).rposition(|pair| pair == TERMINATOR);
+        above.get(..end.map_or(0, |at| at + TERMINATOR.len()))
+    }
+
     /// The key's bytes up to each path above this one, the longest first, without the root's.
     pub(crate) fn prefixes(&self) -> impl Iterator<Item = &[u8]> {
         let ends = self
@@ -205,6 +214,16 @@ mod tests {
         PathKey::from(&Path(
             segments.iter().map(|segment| (*segment).to_owned()).collect(),
         ))
+    }
+
+    #[test]
+    fn the_parent_is_the_last_ancestor() {
+        for text in ["a", "a/b", "a/b\u{0}c/d", "a/\u{0}", "\u{1}/\u{0}\u{1}/x"] {
+            let key = PathKey::from(&Path::from_slashed(text));
+            let last = key.ancestors().last().unwrap();
+            assert_eq!(key.parent(), Some(last.as_bytes()), "{text:?}");
+        }
+        assert_eq!(PathKey::root().parent(), None);
     }
 
     #[test]

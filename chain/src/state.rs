@@ -260,6 +260,25 @@ impl<L: Leaves> StateOverlay<L> {
         self.digest
     }
 
+    /// The same changes over another view of the same state below.
+    pub fn over<M>(self, below: M) -> StateOverlay<M> {
+        StateOverlay {
+            below,
+            changed: self.changed,
+            digest: self.digest,
+        }
+    }
+
+    /// The state below.
+    pub const fn below(&self) -> &L {
+        &self.below
+    }
+
+    /// The state below, to be replaced by another view of the same state.
+    pub const fn below_mut(&mut self) -> &mut L {
+        &mut self.below
+    }
+
     /// Every leaf that differs from the state below, in key order; `None` is a removed one.
     pub fn changed(&self) -> impl Iterator<Item = (&PathKey, Option<&Leaf>)> {
         self.changed
@@ -340,8 +359,11 @@ impl<L: Leaves> StateOverlay<L> {
             self.set(key, before, Some(leaf), journal);
         }
         // What stood before the batch goes, also where the batch wrote it again.
-        for (key, _) in deleted {
-            let before = self.leaf(&key).map_err(StateError::Read)?;
+        for (key, stood) in deleted {
+            let before = match self.changed.get(&key) {
+                Some(changed) => changed.now.clone(),
+                None => Some(stood),
+            };
             if before.is_some() {
                 self.set(key, before, None, journal);
             }

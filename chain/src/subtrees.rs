@@ -38,7 +38,18 @@ impl SubtreeCounts {
 
     /// Whether a leaf may stand below a path; false is certain.
     pub fn may_have_leaf_below(&self, key: &PathKey) -> bool {
-        *key == PathKey::root() || self.below.contains_key(&self.hasher.hash_one(key.as_bytes()))
+        self.may_have_leaf_below_prefix(key.as_bytes())
+    }
+
+    /// Whether a leaf may stand at a path; false is certain. Mostly false for the leaves of something new:
+    /// nothing stands below the path above them yet.
+    pub fn may_have_leaf_at(&self, key: &PathKey) -> bool {
+        key.parent()
+            .is_none_or(|parent| self.may_have_leaf_below_prefix(parent))
+    }
+
+    fn may_have_leaf_below_prefix(&self, prefix: &[u8]) -> bool {
+        prefix.is_empty() || self.below.contains_key(&self.hasher.hash_one(prefix))
     }
 }
 
@@ -60,6 +71,10 @@ mod tests {
         assert!(counts.may_have_leaf_below(&key("a/b")));
         assert!(!counts.may_have_leaf_below(&key("a/b/c")));
         assert!(!counts.may_have_leaf_below(&key("b")));
+        assert!(counts.may_have_leaf_at(&key("a/b/c")));
+        assert!(counts.may_have_leaf_at(&key("a/b/new")));
+        assert!(!counts.may_have_leaf_at(&key("a/new/c")));
+        assert!(counts.may_have_leaf_at(&key("a")));
         counts.remove(&key("a/b/c"));
         assert!(counts.may_have_leaf_below(&key("a/b")));
         counts.remove(&key("a/b/d"));

@@ -34,11 +34,12 @@ pub enum Vouched {
 #[derive(Debug, Clone, PartialEq)]
 pub enum ExtendOutcome {
     /// They follow and were applied up to `applied`, which is the last of them unless commits are to be held
-    /// before it. Those up to `committed` are durable, the rest waits for the checkpoint that proves it.
+    /// before it. Those up to `committed` are durable or about to be, the rest waits for the checkpoint that
+    /// proves it.
     Accepted {
         /// Highest applied block.
         applied: BlockNumber,
-        /// Highest committed block.
+        /// Highest block that is committed or being committed.
         committed: BlockNumber,
     },
     /// The first block is not the next one.
@@ -194,10 +195,9 @@ impl Replica {
     /// Commits what is staged as far as it may be, before the replica goes.
     pub fn finish(&mut self) -> Result<(), StoreError> {
         if self.may_commit_stage() {
-            self.commit_stage()
-        } else {
-            Ok(())
+            self.commit_stage()?;
         }
+        self.settle()
     }
 
     /// When [`Replica::commit_if_due`] has something to do again.

@@ -10,7 +10,7 @@ use honeygraph_chain::peer::PeerFault;
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 
 use super::reorganize::checkpoint_chain_at;
-use super::tip::{Stage, Tip};
+use super::tip::Tip;
 use super::{FetchedBlock, Replica, StoreError};
 use crate::store::{CheckpointRecord, Position, StoredBlock, View};
 
@@ -251,7 +251,7 @@ impl Replica {
         };
         if changed.end() > position.checkpoints.last_block {
             running.tip = Tip::at(position, self.writer.store())?;
-            running.stage = Stage::new(running.stage.committed.clone(), running.tip.clone(), position);
+            running.stage.restart(running.tip.clone(), position);
         }
         Ok(())
     }

@@ -23,7 +23,7 @@ pub use thread::{HoldAnswer, HoldError, ReplicaGone, ReplicaHandle};
 pub use tip::Provenance;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use honeygraph_chain::checkpoint::Anchor;
 use honeygraph_chain::fork::{BlockReference, ForkLimits, ForkTree};
@@ -130,11 +130,11 @@ impl Replica {
     }
 
     /// The store, for reading.
-    pub const fn store(&self) -> &Store {
+    pub fn store(&self) -> &Store {
         self.writer.store()
     }
 
-    /// Where the replica stands; none before it was started from a document.
+    /// Where the replica stands once the commit under way is durable; none before it was started from a document.
     pub const fn position(&self) -> Option<&Position> {
         self.writer.position()
     }
@@ -243,7 +243,22 @@ impl Replica {
         }
     }
 
-    /// Commits what is staged, in one transaction.
+    /// Whether a commit is under way.
+    pub fn is_committing(&self) -> bool {
+        self.writer.is_committing()
+    }
+
+    /// Waits until the commit under way is durable.
+    pub fn settle(&mut self) -> Result<(), StoreError> {
+        self.writer.settle()?;
+        if let Some(running) = &mut self.running {
+            running.stage.on_durable();
+        }
+        Ok(())
+    }
+
+    /// Commits what is staged, in one transaction. It is durable once it is settled; the next blocks are
+    /// applied meanwhile.
     fn commit_stage(&mut self) -> Result<(), StoreError> {
         let (Some(running), Some(position)) = (&mut self.running, self.writer.position().cloned()) else {
             return Ok(());
@@ -256,10 +271,8 @@ impl Replica {
         for (source, cursor) in std::mem::take(&mut self.cursors) {
             transaction.put_source_cursor(source.as_str(), &cursor)?;
         }
-        let started = Instant::now();
-        transaction.commit()?;
-        self.settings.metrics.observe_commit(started.elapsed());
-        running.stage.committed.on_committed(&running.stage.overlay);
+        let metrics = self.settings.metrics.clone();
+        transaction.commit_in_background(move |took| metrics.observe_commit(took))?;
 
         let mut parent = running.tip.reference().hash;
         for block in &running.stage.blocks {
@@ -275,7 +288,7 @@ impl Replica {
         }
         self.counters.committed_blocks += running.stage.blocks.len() as u64;
         running.tip = running.stage.tip.clone();
-        running.stage.restart(&position);
+        running.stage.go_on(&position);
         self.advance_tree();
         Ok(())
     }
@@ -285,7 +298,7 @@ impl Replica {
         if let (Some(running), Some(position)) = (&mut self.running, self.writer.position())
             && !running.stage.blocks.is_empty()
         {
-            running.stage = Stage::new(running.stage.committed.clone(), running.tip.clone(), position);
+            running.stage.restart(running.tip.clone(), position);
         }
     }
 

@@ -96,9 +96,10 @@ impl Replica {
             .into_iter()
             .flat_map(|running| running.tree.tips())
             .filter(|fork| Some(*fork) != tip);
+        let durable = self.writer.durable();
         ReplicaStatus {
-            position: self.position().cloned(),
-            have: self.writer.have().clone(),
+            position: durable.position,
+            have: durable.have,
             network_head: self.network_head(),
             first_pending: self.first_pending(),
             newest_reported,

@@ -301,6 +301,11 @@ impl ReplicaThread {
         mut sources: mpsc::Receiver<SourceEvent>,
     ) -> Result<(), StoreError> {
         loop {
+            if self.replica.is_committing() && jobs.is_empty() && sources.is_empty() {
+                // Nothing to apply meanwhile: say as soon as possible that it is durable.
+                self.replica.settle()?;
+                self.status.send_replace(self.replica.status());
+            }
             let held = self.is_held();
             let commit = self.replica.commit_deadline().map(tokio::time::Instant::from_std);
             let until = self

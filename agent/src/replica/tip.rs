@@ -1,5 +1,6 @@
 //! Where application stands, and blocks applied on top that are not committed yet.
 
+use std::cmp::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -14,6 +15,7 @@ use honeygraph_chain::state::{BlockEffect, Leaf, Leaves, StateError, StateOverla
 use honeygraph_chain::state_document::StateDocumentWriter;
 use honeygraph_chain::subtrees::SubtreeCounts;
 use honeygraph_chain::{BlockNumber, ContentId, PathKey};
+use itertools::{EitherOrBoth, Itertools};
 
 use crate::store::{CheckpointRecord, Position, Store, StoreError, StoredBlock, Transaction};
 
@@ -56,7 +58,7 @@ impl CommittedState {
     }
 
     /// Counts what a stage that is committed now has changed.
-    pub(super) fn on_committed(&self, overlay: &StateOverlay<Self>) {
+    pub(super) fn on_committed<L: Leaves>(&self, overlay: &StateOverlay<L>) {
         let Some(counts) = &self.counts else { return };
         let mut counts = counts.write().unwrap_or_else(PoisonError::into_inner);
         for (key, appeared) in overlay.appeared_and_gone() {
@@ -68,14 +70,10 @@ impl CommittedState {
         }
     }
 
-    fn may_have_leaf_below(&self, key: &PathKey) -> bool {
+    /// What the counts say about a path; true without counts.
+    fn may(&self, have: impl FnOnce(&SubtreeCounts) -> bool) -> bool {
         let counts = self.counts.as_ref();
-        counts.is_none_or(|counts| {
-            counts
-                .read()
-                .unwrap_or_else(PoisonError::into_inner)
-                .may_have_leaf_below(key)
-        })
+        counts.is_none_or(|counts| have(&counts.read().unwrap_or_else(PoisonError::into_inner)))
     }
 
     fn rows(&self, below: &PathKey) -> impl Iterator<Item = Result<(PathKey, Leaf), StoreError>> + use<> {
@@ -93,6 +91,9 @@ impl Leaves for CommittedState {
     type Error = StoreError;
 
     fn leaf(&self, key: &PathKey) -> Result<Option<Leaf>, StoreError> {
+        if !self.may(|counts| counts.may_have_leaf_at(key)) {
+            return Ok(None);
+        }
         self.leaves
             .get(key.as_bytes())?
             .map(|bytes| crate::store::leaf_from_bytes(&bytes))
@@ -100,11 +101,16 @@ impl Leaves for CommittedState {
     }
 
     fn leaves_at_or_below(&self, key: &PathKey) -> Result<Vec<(PathKey, Leaf)>, StoreError> {
+        if !self.may(|counts| counts.may_have_leaf_below(key)) {
+            // Reading one leaf is much cheaper than a range.
+            let leaf = self.leaf(key)?;
+            return Ok(leaf.map(|leaf| (key.clone(), leaf)).into_iter().collect());
+        }
         self.rows(key).collect()
     }
 
     fn has_leaf_below(&self, key: &PathKey) -> Result<bool, StoreError> {
-        if !self.may_have_leaf_below(key) {
+        if !self.may(|counts| counts.may_have_leaf_below(key)) {
             return Ok(false);
         }
         // At most the leaf itself comes before a leaf below it.
@@ -114,6 +120,67 @@ impl Leaves for CommittedState {
             }
         }
         Ok(false)
+    }
+}
+
+/// The state that a stage stands on.
+#[derive(Clone)]
+pub(super) enum Below {
+    /// The committed state.
+    Committed(CommittedState),
+    /// The committed state with the changes of the commit under way.
+    Committing(Arc<StateOverlay<CommittedState>>),
+}
+
+impl Below {
+    /// Every leaf at or below a path, in key order.
+    fn rows(&self, below: &PathKey) -> Box<dyn Iterator<Item = Result<(PathKey, Leaf), StoreError>> + '_> {
+        match self {
+            Self::Committed(committed) => Box::new(committed.rows(below)),
+            Self::Committing(overlay) => Box::new(overlaid(overlay.changed(), overlay.below().rows(below))),
+        }
+    }
+}
+
+/// Every leaf of a state with changes on top, in key order.
+fn overlaid<'changes>(
+    changed: impl Iterator<Item = (&'changes PathKey, Option<&'changes Leaf>)>,
+    below: impl Iterator<Item = Result<(PathKey, Leaf), StoreError>>,
+) -> impl Iterator<Item = Result<(PathKey, Leaf), StoreError>> {
+    let order = |(key, _): &(&PathKey, _), row: &Result<(PathKey, Leaf), _>| {
+        row.as_ref().map_or(Ordering::Greater, |(at, _)| (*key).cmp(at))
+    };
+    changed.merge_join_by(below, order).filter_map(|row| match row {
+        // What is changed hides what stands below it.
+        EitherOrBoth::Left((key, leaf)) | EitherOrBoth::Both((key, leaf), _) => {
+            leaf.map(|leaf| Ok((key.clone(), leaf.clone())))
+        }
+        EitherOrBoth::Right(row) => Some(row),
+    })
+}
+
+impl Leaves for Below {
+    type Error = StoreError;
+
+    fn leaf(&self, key: &PathKey) -> Result<Option<Leaf>, StoreError> {
+        match self {
+            Self::Committed(committed) => committed.leaf(key),
+            Self::Committing(overlay) => overlay.leaf(key),
+        }
+    }
+
+    fn leaves_at_or_below(&self, key: &PathKey) -> Result<Vec<(PathKey, Leaf)>, StoreError> {
+        match self {
+            Self::Committed(committed) => committed.leaves_at_or_below(key),
+            Self::Committing(overlay) => overlay.leaves_at_or_below(key),
+        }
+    }
+
+    fn has_leaf_below(&self, key: &PathKey) -> Result<bool, StoreError> {
+        match self {
+            Self::Committed(committed) => committed.has_leaf_below(key),
+            Self::Committing(overlay) => overlay.has_leaf_below(key),
+        }
     }
 }
 
@@ -213,9 +280,9 @@ pub(super) enum CheckpointFinding {
     OtherKind(CheckpointKind),
 }
 
-/// Blocks applied on top of the committed state.
+/// Blocks applied on top of the committed state, or of the one that is being committed.
 pub(super) struct Stage {
-    pub(super) overlay: StateOverlay<CommittedState>,
+    pub(super) overlay: StateOverlay<Below>,
     pub(super) committed: CommittedState,
     pub(super) tip: Tip,
     pub(super) blocks: Vec<StagedBlock>,
@@ -227,7 +294,7 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) fn new(committed: CommittedState, tip: Tip, position: &Position) -> Self {
-        let overlay = StateOverlay::new(committed.clone(), position.state_digest);
+        let overlay = StateOverlay::new(Below::Committed(committed.clone()), position.state_digest);
         Self {
             overlay,
             committed,
@@ -238,9 +305,26 @@ impl Stage {
         }
     }
 
-    /// Goes on from what was committed.
-    pub(super) fn restart(&mut self, position: &Position) {
-        self.overlay = StateOverlay::new(self.committed.clone(), position.state_digest);
+    /// Goes on from what is being committed: the stage as it stands.
+    pub(super) fn go_on(&mut self, position: &Position) {
+        self.committed.on_committed(&self.overlay);
+        let below = Below::Committed(self.committed.clone());
+        let empty = StateOverlay::new(below, position.state_digest);
+        let applied = std::mem::replace(&mut self.overlay, empty);
+        let committing = applied.over(self.committed.clone());
+        *self.overlay.below_mut() = Below::Committing(Arc::new(committing));
+        self.restart(self.tip.clone(), position);
+    }
+
+    /// Forgets what the commit that is durable now has changed: it stands in the store.
+    pub(super) fn on_durable(&mut self) {
+        *self.overlay.below_mut() = Below::Committed(self.committed.clone());
+    }
+
+    /// Takes back everything that is applied, to the tip below.
+    pub(super) fn restart(&mut self, tip: Tip, position: &Position) {
+        self.overlay = StateOverlay::new(self.overlay.below().clone(), position.state_digest);
+        self.tip = tip;
         self.blocks.clear();
         self.since = None;
         self.last_checkpoint = None;
@@ -396,44 +480,17 @@ impl Stage {
         let mut writer = StateDocumentWriter::new(number);
         let mut hasher = ContentHasher::new();
         let mut document = Vec::new();
-        let mut changed = self.overlay.changed().peekable();
-        let mut committed = self.committed.rows(&PathKey::root()).peekable();
-        let mut push = |key: &PathKey, leaf: &Leaf| {
+        for row in overlaid(
+            self.overlay.changed(),
+            self.overlay.below().rows(&PathKey::root()),
+        ) {
+            let (key, leaf) = row?;
             writer
-                .push(key, leaf)
+                .push(&key, &leaf)
                 .map_err(|error| StoreError::damaged("state", error))?;
             let text = writer.take_text();
             hasher.update(&text);
             document.extend_from_slice(&text);
-            Ok::<(), StoreError>(())
-        };
-        loop {
-            let next_committed = match committed.peek() {
-                Some(Ok((key, _))) => Some(key),
-                Some(Err(_)) => match committed.next() {
-                    Some(Err(error)) => return Err(error),
-                    _ => None,
-                },
-                None => None,
-            };
-            let from_overlay = match (changed.peek(), next_committed) {
-                (None, None) => break,
-                (Some((key, _)), Some(below)) => *key <= below,
-                (Some(_), None) => true,
-                (None, Some(_)) => false,
-            };
-            if from_overlay {
-                if let Some((key, leaf)) = changed.next() {
-                    if let Some(leaf) = leaf {
-                        push(key, leaf)?;
-                    }
-                    // The overlay hides what stands below it.
-                    committed.next_if(|row| row.as_ref().is_ok_and(|(below, _)| below == key));
-                }
-            } else if let Some(row) = committed.next() {
-                let (key, leaf) = row?;
-                push(&key, &leaf)?;
-            }
         }
         let end = writer.finish();
         hasher.update(&end);

@@ -52,6 +52,12 @@ pub enum StoreError {
     /// The record of the last commit cannot be kept.
     #[error("record of the last commit: {0}")]
     LastCommit(std::io::Error),
+    /// The thread that commits cannot be started.
+    #[error("thread that commits: {0}")]
+    Committer(std::io::Error),
+    /// The thread that commits has ended by a fault of its own; what it said is in the log.
+    #[error("the thread that commits is gone; restart the node")]
+    CommitterGone,
 }
 
 impl StoreError {

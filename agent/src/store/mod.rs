@@ -6,6 +6,7 @@
 
 mod chain_walk;
 pub mod check;
+mod committer;
 mod error;
 mod last_commit;
 mod layout;
@@ -21,7 +22,7 @@ pub(crate) use layout::DOCUMENT_CHUNK_BYTES;
 pub use position::Position;
 pub(crate) use record::leaf_from_bytes;
 pub use record::{CheckpointRecord, PeerRecord, StoredBlock, Verification};
-pub use transaction::{StateReplacement, Transaction, Writer};
+pub use transaction::{Durable, StateReplacement, Transaction, Writer};
 pub use view::{LeavesBefore, View};
 
 use std::path::{Path, PathBuf};

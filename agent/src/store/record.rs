@@ -6,6 +6,7 @@ use honeygraph_chain::network::CheckpointKind;
 use honeygraph_chain::state::{Leaf, LeafChange};
 use honeygraph_chain::{BlockNumber, ContentId, JsonValue, PathKey, StateDigest};
 use serde::{Deserialize, Serialize};
+use serde_bytes::{ByteBuf, Bytes};
 
 use super::StoreError;
 
@@ -175,12 +176,13 @@ pub struct PeerRecord {
 
 /// The leaves before a block, as they are kept to undo it.
 pub(super) fn undo_to_bytes(changes: &[LeafChange]) -> Result<Vec<u8>, StoreError> {
-    let rows: Vec<(&[u8], Option<Vec<u8>>)> = changes
+    let rows: Vec<(&Bytes, Option<ByteBuf>)> = changes
         .iter()
         .map(|change| {
+            let before = change.before.as_ref();
             (
-                change.key.as_bytes(),
-                change.before.as_ref().map(|leaf| leaf.value().to_canonical()),
+                Bytes::new(change.key.as_bytes()),
+                before.map(|leaf| ByteBuf::from(leaf.value().to_canonical())),
             )
         })
         .collect();
@@ -194,12 +196,12 @@ pub(super) fn undo_from_bytes(
 ) -> Result<Vec<(PathKey, Option<Leaf>)>, StoreError> {
     let damaged =
         |reason: &dyn std::fmt::Display| StoreError::damaged(format_args!("undo of block {number}"), reason);
-    let rows: Vec<(Vec<u8>, Option<Vec<u8>>)> =
+    let rows: Vec<(ByteBuf, Option<ByteBuf>)> =
         postcard::from_bytes(bytes).map_err(|error| damaged(&error))?;
     rows.into_iter()
         .map(|(key, leaf)| {
             let leaf = leaf.map(|leaf| leaf_from_bytes(&leaf)).transpose()?;
-            Ok((PathKey::from(key), leaf))
+            Ok((PathKey::from(key.into_vec()), leaf))
         })
         .collect()
 }

@@ -74,6 +74,39 @@ fn a_transaction_is_all_or_nothing_and_survives_reopening() {
 }
 
 #[test]
+fn a_commit_in_the_background_is_said_to_be_durable_once_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    {
+        let (_, mut writer, _) = open(directory.path());
+        let mut transaction = writer.begin();
+        transaction.put_block(number(2), &block("two"));
+        transaction.set_position(position());
+        let (told, durable) = std::sync::mpsc::channel();
+        transaction
+            .commit_in_background(move |took| told.send(took).unwrap())
+            .unwrap();
+        assert!(writer.is_committing());
+        assert!(writer.durable().position.is_none() && writer.durable().have.is_empty());
+        assert_eq!(writer.position().unwrap().state_height, number(1));
+        durable.recv().unwrap();
+        // Whoever reads through the writer waits for it.
+        assert_eq!(
+            writer.store().view().block(number(2)).unwrap(),
+            Some(block("two"))
+        );
+        assert!(!writer.is_committing() && writer.durable().have.contains(number(2)));
+
+        let mut transaction = writer.begin();
+        transaction.put_block(number(3), &block("three"));
+        transaction.commit_in_background(|_| ()).unwrap();
+    }
+    let (store, writer, recovery) = open(directory.path());
+    assert_eq!(recovery, Recovery::Complete);
+    assert_eq!(writer.position().unwrap().commits, 2);
+    assert_eq!(store.view().block(number(3)).unwrap(), Some(block("three")));
+}
+
+#[test]
 fn have_rows_follow_the_blocks() {
     let directory = tempfile::tempdir().unwrap();
     let (store, mut writer, _) = open(directory.path());

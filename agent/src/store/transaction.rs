@@ -1,6 +1,7 @@
 //! Writing: one writer, one transaction at a time, all or nothing.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use fjall::{Keyspace, OwnedWriteBatch as WriteBatch, PersistMode};
 use honeygraph_chain::fork::BlockReference;
@@ -9,6 +10,7 @@ use honeygraph_chain::state::{Leaf, LeafChange};
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId, PathKey};
 use serde::Serialize;
 
+use super::committer::{Committer, Job};
 use super::last_commit::LastCommitFile;
 use super::layout::{
     DOCUMENT_CHUNK_BYTES, POSITION_KEY, REPLACING_STATE_KEY, chunk_key, fork_key, key_number, number_key,
@@ -20,9 +22,20 @@ use super::{Position, Store, StoreError};
 #[derive(Debug)]
 pub struct Writer {
     store: Store,
-    last_commit: LastCommitFile,
+    committer: Committer,
     position: Option<Position>,
     have: IntervalSet,
+    /// What was durable before the commit that was started last.
+    before: Durable,
+}
+
+/// Where a store stands.
+#[derive(Debug, Clone, Default)]
+pub struct Durable {
+    /// Where the replica stands.
+    pub position: Option<Position>,
+    /// Which canonical blocks are stored.
+    pub have: IntervalSet,
 }
 
 /// Changes that become durable and visible together, or not at all.
@@ -49,9 +62,10 @@ impl Writer {
         let (position, have) = (view.position()?, view.have()?);
         let mut writer = Self {
             store,
-            last_commit,
+            committer: Committer::new(last_commit)?,
             position,
             have,
+            before: Durable::default(),
         };
         if view.is_replacing_state()? {
             // A state was half written when the process ended: nothing of it counts.
@@ -60,23 +74,47 @@ impl Writer {
         Ok(writer)
     }
 
-    /// The store, for reading.
-    pub const fn store(&self) -> &Store {
+    /// The store, for reading what [`Writer::position`] says; waits for the commit under way.
+    pub fn store(&self) -> &Store {
+        self.committer.wait();
         &self.store
     }
 
-    /// Where the replica stands.
+    /// Where the replica stands once the commit under way is durable.
     pub const fn position(&self) -> Option<&Position> {
         self.position.as_ref()
     }
 
-    /// Which canonical blocks are stored.
+    /// Which canonical blocks are stored once the commit under way is durable.
     pub const fn have(&self) -> &IntervalSet {
         &self.have
     }
 
+    /// What is durable, as far as is known without waiting.
+    pub fn durable(&self) -> Durable {
+        if self.committer.is_idle() {
+            Durable {
+                position: self.position.clone(),
+                have: self.have.clone(),
+            }
+        } else {
+            self.before.clone()
+        }
+    }
+
+    /// Whether a commit is under way.
+    pub fn is_committing(&self) -> bool {
+        !self.committer.is_idle()
+    }
+
+    /// Waits until the commit under way is durable.
+    pub fn settle(&mut self) -> Result<(), StoreError> {
+        self.committer.finish()
+    }
+
     /// Starts a transaction.
     pub fn begin(&mut self) -> Transaction<'_> {
+        self.committer.wait();
         let batch = self
             .store
             .database
@@ -100,6 +138,7 @@ impl Writer {
         &mut self,
         fill: impl FnOnce(&mut StateReplacement<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
+        self.settle()?;
         self.store.keyspaces.meta.insert(REPLACING_STATE_KEY, "1")?;
         self.store.database.persist(PersistMode::SyncData)?;
         self.discard_leaves()?;
@@ -169,7 +208,7 @@ impl StateReplacement<'_> {
     }
 }
 
-impl Transaction<'_> {
+impl<'writer> Transaction<'writer> {
     /// Where the replica stands once this transaction is committed.
     pub const fn position(&self) -> Option<&Position> {
         self.position.as_ref()
@@ -404,7 +443,24 @@ impl Transaction<'_> {
     }
 
     /// Makes everything durable and visible at once.
-    pub fn commit(mut self) -> Result<(), StoreError> {
+    pub fn commit(self) -> Result<(), StoreError> {
+        self.start_commit(|_| ())?.committer.finish()
+    }
+
+    /// Starts to make everything durable and visible at once, and does not wait for it: the writer stands
+    /// where the transaction ends, and what fails is told by whatever is done with it next. `on_durable` is
+    /// told how long it took.
+    pub fn commit_in_background(
+        self,
+        on_durable: impl FnOnce(Duration) + Send + 'static,
+    ) -> Result<(), StoreError> {
+        self.start_commit(on_durable).map(|_| ())
+    }
+
+    fn start_commit(
+        mut self,
+        on_durable: impl FnOnce(Duration) + Send + 'static,
+    ) -> Result<&'writer mut Writer, StoreError> {
         let keyspaces = &self.writer.store.keyspaces;
         let rows_after: BTreeMap<_, _> = self.have.iter().map(|run| (run.start(), run.end())).collect();
         for start in self
@@ -428,14 +484,16 @@ impl Transaction<'_> {
                 json_to_bytes("position", position)?,
             );
         }
-        self.batch.commit()?;
-        self.writer.have = self.have;
-        self.writer.position = self.position;
-        let commits = self
-            .writer
-            .position
-            .as_ref()
-            .map_or(0, |position| position.commits);
-        self.writer.last_commit.write(commits)
+        let writer = self.writer;
+        writer.committer.start(Job {
+            batch: self.batch,
+            commits: self.position.as_ref().map_or(0, |position| position.commits),
+            on_durable: Box::new(on_durable),
+        })?;
+        writer.before = Durable {
+            position: std::mem::replace(&mut writer.position, self.position),
+            have: std::mem::replace(&mut writer.have, self.have),
+        };
+        Ok(writer)
     }
 }
