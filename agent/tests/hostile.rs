@@ -207,7 +207,7 @@ async fn answers_that_break_the_format_are_refused_and_the_honest_peer_fills_the
             &["malformed", "too_large"],
         ),
         Case::new("blocks swapped", Fault::BlocksSwapped, &["wrong_number"]),
-        Case::new("missing end", Fault::MissingEnd, &["short_answer"]).free(),
+        Case::new("missing end", Fault::MissingEnd, &["short_answer"]),
         Case::new("wrong checksum", Fault::WrongChecksum, &["malformed"]).bad_from(world.start_block()),
         Case::new("wrong count", Fault::WrongCount, &["malformed"]).bad_from(world.start_block()),
         Case::new("truncated", Fault::Truncated, &["short_answer"]),

@@ -129,6 +129,9 @@ impl Planner {
     }
 
     /// Blocks came: all that were asked for, or only the first `blocks`.
+    ///
+    /// They are kept whatever came after them. Only an answer without a fault is a success of the peer: one
+    /// that breaks off behind the last block, without its end, is a fault like one that breaks off before.
     fn on_answer(
         &mut self,
         id: RequestId,
@@ -164,7 +167,6 @@ impl Planner {
             bytes,
             now,
         );
-        let fault = fault.filter(|_| blocks < asked.len());
         if let Some(peer) = self.peers.get_mut(&request.peer)
             && fault.is_none()
         {

@@ -172,6 +172,48 @@ fn a_valid_prefix_is_kept() {
 }
 
 #[test]
+fn a_whole_range_in_an_answer_without_an_end_is_kept_and_is_no_success() {
+    let mut planner = planner();
+    planner.step(wanted(range(2, 101)), START);
+    let order = fetches(&planner.step(seen(0, BATCH, all()), START)).remove(0);
+    let event = Event::FetchPartly {
+        request: order.request,
+        blocks: order.range.len(),
+        bytes: 100_000,
+        elapsed: Duration::from_millis(10),
+        fault: Some(PeerFault::ShortAnswer.into()),
+    };
+    let kept = Action::Keep {
+        request: order.request,
+        range: order.range,
+    };
+    assert_eq!(planner.step(event, START), [kept]);
+    assert!(planner.retry_queue().is_empty());
+    let view = planner.peers(START).next().unwrap();
+    assert!((view.score.value(START) + 10.0).abs() < f64::EPSILON);
+    assert!(view.score.reliability() < 0.5);
+    assert_eq!(view.window, 1);
+}
+
+#[test]
+fn a_fault_of_ours_after_the_last_block_is_neither_success_nor_fault() {
+    let mut planner = planner();
+    planner.step(wanted(range(2, 101)), START);
+    let order = fetches(&planner.step(seen(0, BATCH, all()), START)).remove(0);
+    let event = Event::FetchPartly {
+        request: order.request,
+        blocks: order.range.len(),
+        bytes: 100_000,
+        elapsed: Duration::from_millis(10),
+        fault: Some(LocalFault::Internal("out of memory".to_owned()).into()),
+    };
+    planner.step(event, START);
+    assert_eq!(planner.stage_of(number(50)), Some(RangeStage::Buffered));
+    let view = planner.peers(START).next().unwrap();
+    assert_eq!((view.score.value(START), view.window), (0.0, 2));
+}
+
+#[test]
 fn an_answer_cut_at_the_byte_limit_is_a_success() {
     let mut planner = planner();
     planner.step(wanted(range(2, 101)), START);
