@@ -206,9 +206,9 @@ pub struct AvoidedPeer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum RetryHold {
-    /// Its back-off.
+    /// Its back-off, or a peer that was not there when it failed.
     BackOff,
-    /// The end of its quarantine, or a new peer.
+    /// The end of its quarantine, or such a peer.
     Quarantine,
 }
 

@@ -81,23 +81,8 @@ impl Planner {
 
     fn see(&mut self, id: PeerId, profile: PeerProfile, score: PeerScore, now: Now) {
         if let Some(peer) = self.peers.get_mut(&id) {
-            peer.profile = profile;
+            peer.update(profile, now);
             return;
-        }
-        // Somebody new may have what all others failed to give.
-        for tracked in self.ranges.tracked_mut() {
-            let serves = profile
-                .available
-                .and_then(|available| available.intersection(tracked.range))
-                .is_some();
-            if serves
-                && matches!(tracked.state, RangeState::Quarantined { .. })
-                && !tracked.history.avoids(&id, now.steady)
-            {
-                tracked.state = RangeState::Missing {
-                    not_before: now.steady,
-                };
-            }
         }
         let peer = Peer::new(profile, score, &self.settings);
         self.peers.add(id, peer, self.settings.peers_max.max(1), now);
@@ -292,6 +277,7 @@ impl Planner {
                 history.avoid.retain(|avoided| avoided.until > now.steady);
                 let wait = random::back_off(&mut self.random, settings, history.attempts);
                 history.attempts = history.attempts.saturating_add(1);
+                history.failed_in = now.step;
                 if let Some((reason, length)) = avoid {
                     for peer in at_fault {
                         history.note(AvoidedPeer {

@@ -310,6 +310,104 @@ fn five_bad_peers_quarantine_a_range_until_a_new_one_comes() {
     assert_eq!(fetches(&actions)[0].peer, peer(9));
 }
 
+/// A planner with a range that has failed often and waits for another minute.
+fn waiting(range: BlockRange, hold: RetryHold) -> Planner {
+    let entry = RetryEntry {
+        range,
+        attempts: 20,
+        not_before: START + Duration::from_mins(1),
+        hold,
+        avoid: Vec::new(),
+    };
+    let settings = PlannerSettings::default();
+    Planner::restore(settings, CheckpointSchedule::default(), 3, vec![entry], START)
+}
+
+#[test]
+fn a_range_that_waits_is_asked_at_once_from_a_new_peer_and_from_no_other() {
+    let mut planner = waiting(range(2, 101), RetryHold::BackOff);
+    let order = fetches(&planner.step(seen(0, BATCH, all()), START)).remove(0);
+    assert_eq!(order.range, range(2, 101));
+    assert!(fail(&mut planner, &order, PeerFault::NotFound, START).is_empty());
+    let other = planner.step(seen(1, BATCH, range(102, 200)), START);
+    assert!(fetches(&other).is_empty(), "it does not have the range");
+    let order = fetches(&planner.step(seen(2, BATCH, all()), START)).remove(0);
+    assert_eq!((&order.peer, order.range), (&peer(2), range(2, 101)));
+    // Once each: now the range waits for everybody.
+    assert!(
+        fail(
+            &mut planner,
+            &order,
+            PeerFault::ServerError { status: 500 },
+            START
+        )
+        .is_empty()
+    );
+    assert!(fetches(&planner.step(seen(2, BATCH, all()), START)).is_empty());
+    let queue = planner.retry_queue();
+    assert_eq!((queue[0].attempts, queue[0].not_before > START), (22, true));
+}
+
+#[test]
+fn a_peer_that_comes_back_from_a_ban_is_asked_at_once() {
+    for hold in [RetryHold::BackOff, RetryHold::Quarantine] {
+        let mut planner = waiting(range(2, 101), hold);
+        let back = START + Duration::from_secs(20);
+        let mut score = PeerScore::new();
+        score.record_fault(PeerFault::WrongHash, back.saturating_sub(Duration::from_hours(1)));
+        let banned = Event::PeerSeen {
+            peer: peer(0),
+            profile: PeerProfile {
+                available: Some(all()),
+                kind: BATCH,
+            },
+            score,
+        };
+        assert!(planner.step(banned, START).is_empty());
+        let mut now = START;
+        assert_eq!(next_fetch(&mut planner, &mut now).range, range(2, 101));
+        assert_eq!(now, back);
+    }
+}
+
+#[test]
+fn a_peer_that_comes_back_from_an_open_circuit_is_asked_at_once() {
+    let mut planner = waiting(range(2, 101), RetryHold::BackOff);
+    let order = fetches(&planner.step(seen(0, BATCH, all()), START)).remove(0);
+    fail(&mut planner, &order, PeerFault::Unreachable, START);
+    for _ in 0..4 {
+        let fault = PeerFault::Unreachable;
+        planner.step(Event::PeerFaulted { peer: peer(0), fault }, START);
+    }
+    let back = START + Duration::from_secs(30);
+    assert!(
+        planner.retry_queue()[0].not_before > back,
+        "another seed waits longer"
+    );
+    let mut now = START;
+    let probe = next_fetch(&mut planner, &mut now);
+    assert_eq!((probe.range, now), (range(2, 101), back));
+}
+
+#[test]
+fn a_peer_that_gets_the_blocks_later_is_asked_for_them_at_once() {
+    let mut planner = waiting(range(90, 99), RetryHold::BackOff);
+    assert!(planner.step(seen(0, BATCH, range(1, 89)), START).is_empty());
+    assert!(planner.step(seen(0, BATCH, range(1, 89)), START).is_empty());
+    let order = fetches(&planner.step(seen(0, BATCH, range(1, 95)), START)).remove(0);
+    assert_eq!(order.range, range(90, 95));
+    assert!(
+        fail(
+            &mut planner,
+            &order,
+            PeerFault::ServerError { status: 500 },
+            START
+        )
+        .is_empty()
+    );
+    assert!(fetches(&planner.step(seen(0, BATCH, range(1, 95)), START)).is_empty());
+}
+
 #[test]
 fn rejected_blocks_are_fetched_again_from_somebody_else() {
     let mut planner = planner();
