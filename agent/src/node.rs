@@ -371,6 +371,9 @@ fn planner_settings(config: &SyncConfig, peers_max: usize) -> PlannerSettings {
         quarantine_for: config.quarantine,
         back_off_first: config.backoff,
         back_off_max: config.backoff_max,
+        circuit: config.circuit,
+        ban: config.ban,
+        timeout: config.timeout,
         ..default
     }
 }
@@ -431,4 +434,28 @@ async fn wait_for_signals(shutdown: CancellationToken) {
         _ = terminate.recv() => {}
     }
     shutdown.cancel();
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::FromArgMatches as _;
+
+    use super::*;
+    use crate::config::{RawConfig, command, read_small_file, validate};
+
+    #[test]
+    fn the_planner_gets_the_settings_of_peers() {
+        let flags = [
+            "--sync-timeout-min-ms=3000",
+            "--sync-circuit-faults=2",
+            "--sync-ban-ms=60000",
+        ];
+        let command = command().mut_args(|argument| argument.env(None::<&'static str>));
+        let raw = RawConfig::from_arg_matches(&command.try_get_matches_from(flags).unwrap()).unwrap();
+        let config = validate(raw, &read_small_file).unwrap();
+        let planner = planner_settings(&config.sync, config.sources.peers_max);
+        assert_eq!(planner.timeout.shortest, Duration::from_secs(3));
+        assert_eq!(planner.circuit.opens_after_faults, 2);
+        assert_eq!(planner.ban.first, Duration::from_mins(1));
+    }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args};
 use honeygraph_chain::ContentId;
-use honeygraph_chain::peer::PeerId;
+use honeygraph_chain::peer::{BanSettings, PeerId};
 use url::Url;
 
 use super::secret::Secret;
@@ -34,6 +34,7 @@ const GIBIBYTE: u64 = 1 << 30;
 const SECOND_MS: u64 = 1_000;
 const HOUR_MS: u64 = 3_600 * SECOND_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
+const MAX_BAN_MS: u64 = BanSettings::LIMIT.as_secs() * SECOND_MS;
 
 /// All settings, each checked for itself; `validate` checks them against each other.
 #[derive(Debug, Clone, Args)]
@@ -287,6 +288,34 @@ pub struct SyncArguments {
     /// How long it is set aside before it is asked for again
     #[arg(long, env, value_name = "MILLISECONDS", default_value = "600000", value_parser = milliseconds(SECOND_MS..=DAY_MS))]
     pub sync_quarantine_ms: Duration,
+
+    /// Shortest wait for an answer of a peer; in between it follows the peer's round trip
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "2000", value_parser = milliseconds(100..=HOUR_MS))]
+    pub sync_timeout_min_ms: Duration,
+
+    /// Longest wait for an answer of a peer
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "20000", value_parser = milliseconds(100..=HOUR_MS))]
+    pub sync_timeout_max_ms: Duration,
+
+    /// Slowest transfer that is waited for, within SYNC_TIMEOUT_MAX_MS; lower it on a slow line
+    #[arg(long, env, value_name = "BYTES_PER_SECOND", default_value = "131072", value_parser = whole::<u64>("bytes a second", 1_024..=GIBIBYTE))]
+    pub sync_timeout_bytes_per_second: u64,
+
+    /// Times in a row that a peer is unreachable, late or failing before nothing is sent to it for a while
+    #[arg(long, env, value_name = "FAULTS", default_value = "5", value_parser = whole::<u32>("faults", 1..=1_000))]
+    pub sync_circuit_faults: u32,
+
+    /// How long nothing is sent to it before one request tries again
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "30000", value_parser = milliseconds(100..=DAY_MS))]
+    pub sync_circuit_open_ms: Duration,
+
+    /// First ban of a peer that lied or keeps answering badly; doubled each time
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "3600000", value_parser = milliseconds(SECOND_MS..=MAX_BAN_MS))]
+    pub sync_ban_ms: Duration,
+
+    /// Longest ban
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "43200000", value_parser = milliseconds(SECOND_MS..=MAX_BAN_MS))]
+    pub sync_ban_max_ms: Duration,
 }
 
 /// How the node writes.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use honeygraph_chain::ContentId;
 use honeygraph_chain::network::CheckpointSchedule;
-use honeygraph_chain::peer::PeerId;
+use honeygraph_chain::peer::{BanSettings, CircuitSettings, PeerId, TimeoutSettings};
 use url::Url;
 
 use super::secret::Secret;
@@ -174,6 +174,12 @@ pub struct SyncConfig {
     pub quarantine_peers: usize,
     /// How long it is set aside.
     pub quarantine: Duration,
+    /// How long an answer is waited for.
+    pub timeout: TimeoutSettings,
+    /// When a peer that cannot be reached is left alone.
+    pub circuit: CircuitSettings,
+    /// How long a peer is banned.
+    pub ban: BanSettings,
 }
 
 /// How the node writes.

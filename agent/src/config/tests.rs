@@ -2,6 +2,8 @@ use std::io;
 use std::path::Path;
 
 use clap::FromArgMatches as _;
+use honeygraph_chain::peer::BanSettings;
+use honeygraph_chain::planner::PlannerSettings;
 
 use super::*;
 
@@ -102,6 +104,43 @@ fn the_defaults_are_a_valid_configuration() {
 }
 
 #[test]
+fn the_defaults_are_those_of_the_planner() {
+    let (config, planner) = (config(&[]).sync, PlannerSettings::default());
+    assert_eq!(
+        (config.timeout, config.circuit, config.ban),
+        (planner.timeout, planner.circuit, planner.ban)
+    );
+}
+
+#[test]
+fn how_peers_are_treated_can_be_set() {
+    let sync = config(&[
+        "--sync-timeout-min-ms=3000",
+        "--sync-timeout-max-ms=90000",
+        "--sync-timeout-bytes-per-second=20000",
+        "--sync-circuit-faults=2",
+        "--sync-circuit-open-ms=7000",
+        "--sync-ban-ms=60000",
+        "--sync-ban-max-ms=2592000000",
+    ])
+    .sync;
+    let seconds = std::time::Duration::from_secs;
+    assert_eq!(
+        (sync.timeout.shortest, sync.timeout.longest),
+        (seconds(3), seconds(90))
+    );
+    assert_eq!(sync.timeout.slowest_bytes_per_second, 20_000);
+    assert_eq!(
+        (sync.circuit.opens_after_faults, sync.circuit.open_for),
+        (2, seconds(7))
+    );
+    assert_eq!(
+        (sync.ban.first, sync.ban.longest),
+        (seconds(60), BanSettings::LIMIT)
+    );
+}
+
+#[test]
 fn empty_means_unset_where_unset_is_possible() {
     for argument in command()
         .get_arguments()
@@ -144,6 +183,16 @@ fn values_out_of_range_or_of_the_wrong_kind_are_named() {
         ("--trusted-checkpoint=101", "TRUSTED_CHECKPOINT=101: "),
         ("--voters=a=0", "VOTERS=a=0: "),
         ("--sync-enabled=perhaps", "SYNC_ENABLED=perhaps: "),
+        ("--sync-timeout-min-ms=0", "SYNC_TIMEOUT_MIN_MS=0: "),
+        ("--sync-timeout-max-ms=2s", "SYNC_TIMEOUT_MAX_MS=2s: "),
+        (
+            "--sync-timeout-bytes-per-second=0",
+            "SYNC_TIMEOUT_BYTES_PER_SECOND=0: ",
+        ),
+        ("--sync-circuit-faults=0", "SYNC_CIRCUIT_FAULTS=0: "),
+        ("--sync-circuit-open-ms=-1", "SYNC_CIRCUIT_OPEN_MS=-1: "),
+        ("--sync-ban-ms=0", "SYNC_BAN_MS=0: "),
+        ("--sync-ban-max-ms=99999999999", "SYNC_BAN_MAX_MS=99999999999: "),
     ] {
         let line = line(&[flag]);
         assert!(line.starts_with(expected), "{line}");
@@ -250,6 +299,16 @@ fn sync_settings_that_contradict_each_other_are_named() {
             "--sync-backoff-max-ms=499",
             "SYNC_BACKOFF_MS=500",
             "SYNC_BACKOFF_MAX_MS",
+        ),
+        (
+            "--sync-timeout-max-ms=1999",
+            "SYNC_TIMEOUT_MIN_MS=2000",
+            "SYNC_TIMEOUT_MAX_MS",
+        ),
+        (
+            "--sync-ban-ms=43200001",
+            "SYNC_BAN_MS=43200001",
+            "SYNC_BAN_MAX_MS",
         ),
     ] {
         assert_names_both(contradiction);

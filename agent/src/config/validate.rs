@@ -9,6 +9,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::path::Path;
 
 use honeygraph_chain::network::CheckpointSchedule;
+use honeygraph_chain::peer::{BanSettings, CircuitSettings, TimeoutSettings};
 
 use super::arguments::{
     AccessArguments, NetworkArguments, NodeArguments, RawConfig, SourceArguments, SyncArguments,
@@ -323,6 +324,14 @@ fn sync(raw: &SyncArguments) -> Result<SyncConfig, ConfigError> {
         ("SYNC_BACKOFF_MS", raw.sync_backoff_ms.as_millis()),
         ("SYNC_BACKOFF_MAX_MS", raw.sync_backoff_max_ms.as_millis()),
     )?;
+    at_most(
+        ("SYNC_TIMEOUT_MIN_MS", raw.sync_timeout_min_ms.as_millis()),
+        ("SYNC_TIMEOUT_MAX_MS", raw.sync_timeout_max_ms.as_millis()),
+    )?;
+    at_most(
+        ("SYNC_BAN_MS", raw.sync_ban_ms.as_millis()),
+        ("SYNC_BAN_MAX_MS", raw.sync_ban_max_ms.as_millis()),
+    )?;
     Ok(SyncConfig {
         enabled: raw.sync_enabled,
         interval: raw.sync_interval,
@@ -341,6 +350,19 @@ fn sync(raw: &SyncArguments) -> Result<SyncConfig, ConfigError> {
         backoff_max: raw.sync_backoff_max_ms,
         quarantine_peers: raw.sync_quarantine_peers,
         quarantine: raw.sync_quarantine_ms,
+        timeout: TimeoutSettings {
+            shortest: raw.sync_timeout_min_ms,
+            longest: raw.sync_timeout_max_ms,
+            slowest_bytes_per_second: raw.sync_timeout_bytes_per_second,
+        },
+        circuit: CircuitSettings {
+            opens_after_faults: raw.sync_circuit_faults,
+            open_for: raw.sync_circuit_open_ms,
+        },
+        ban: BanSettings {
+            first: raw.sync_ban_ms,
+            longest: raw.sync_ban_max_ms,
+        },
     })
 }
 

@@ -37,12 +37,13 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(profile: PeerProfile, score: PeerScore, settings: &PlannerSettings) -> Self {
+    pub(super) fn new(profile: PeerProfile, mut score: PeerScore, settings: &PlannerSettings) -> Self {
+        score.shorten_ban(&settings.ban);
         Self {
             profile,
             score,
-            circuit: CircuitBreaker::new(),
-            timeout: AdaptiveTimeout::new(),
+            circuit: CircuitBreaker::new(settings.circuit),
+            timeout: AdaptiveTimeout::new(settings.timeout),
             in_flight: 0,
             window: settings.peer_window_first.max(1),
             range_blocks: settings.range_blocks_first.max(1),
@@ -151,7 +152,7 @@ impl Peer {
         settings: &PlannerSettings,
         random: &mut ChaCha8Rng,
     ) {
-        self.score.record_fault(fault, now.wall);
+        self.score.record_fault(fault, now.wall, &settings.ban);
         self.circuit.on_fault(fault, now.steady);
         self.successes = 0;
         match fault {

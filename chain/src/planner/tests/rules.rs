@@ -1,7 +1,7 @@
 //! One rule a test.
 
 use super::*;
-use crate::peer::{LocalFault, PeerFault, Standing};
+use crate::peer::{CircuitState, LocalFault, PeerFault, Standing};
 
 const BATCH: FetchKind = FetchKind::Batch;
 
@@ -354,7 +354,9 @@ fn a_peer_that_comes_back_from_a_ban_is_asked_at_once() {
         let mut planner = waiting(range(2, 101), hold);
         let back = START + Duration::from_secs(20);
         let mut score = PeerScore::new();
-        score.record_fault(PeerFault::WrongHash, back.saturating_sub(Duration::from_hours(1)));
+        let settings = PlannerSettings::default();
+        let lied = back.saturating_sub(Duration::from_hours(1));
+        score.record_fault(PeerFault::WrongHash, lied, &settings.ban);
         let banned = Event::PeerSeen {
             peer: peer(0),
             profile: PeerProfile {
@@ -531,6 +533,29 @@ fn a_rate_limit_is_obeyed_and_costs_nothing() {
     assert_eq!(next_fetch(&mut planner, &mut now).range, order.range);
     assert_eq!(now, START + Duration::from_secs(7));
     assert!(planner.retry_queue().is_empty());
+}
+
+#[test]
+fn how_peers_are_treated_is_a_setting() {
+    let seconds = Duration::from_secs;
+    let mut settings = PlannerSettings::default();
+    settings.timeout.shortest = seconds(9);
+    settings.circuit.opens_after_faults = 1;
+    settings.circuit.open_for = seconds(77);
+    settings.ban.first = seconds(99);
+    let mut planner = Planner::new(settings, CheckpointSchedule::default(), 1);
+    planner.step(wanted(range(2, 101)), START);
+    let order = fetches(&planner.step(seen(0, BATCH, all()), START)).remove(0);
+    assert_eq!(order.timeout, seconds(9));
+    fail(&mut planner, &order, PeerFault::Unreachable, START);
+    let circuit = |planner: &Planner, now| planner.peers(now).next().unwrap().circuit;
+    assert_eq!(circuit(&planner, START + seconds(76)), CircuitState::Open);
+    assert_eq!(circuit(&planner, START + seconds(77)), CircuitState::HalfOpen);
+    let fault = PeerFault::WrongHash;
+    planner.step(Event::PeerFaulted { peer: peer(0), fault }, START);
+    let until = START + seconds(99);
+    let standing = planner.peers(START).next().unwrap().score.standing(START);
+    assert_eq!(standing, Standing::Banned { until });
 }
 
 #[test]
