@@ -388,8 +388,7 @@ fn ingest(
         .sources
         .honeycombs
         .iter()
-        .map(|source| Ok((source.name.to_string().parse::<SourceId>()?, source.token.clone())))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+        .map(|source| (source.name.clone(), source.token.clone()));
     let authenticator = SourceAuthenticator::new(sources)?;
     let settings = IngestSettings {
         message_bytes: config.limits.ingest_message_bytes,

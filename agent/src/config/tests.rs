@@ -6,6 +6,7 @@ use honeygraph_chain::peer::BanSettings;
 use honeygraph_chain::planner::PlannerSettings;
 
 use super::*;
+use crate::ingest::SourceId;
 
 const KEY: &str = "correct-horse-battery-staple";
 
@@ -98,7 +99,7 @@ fn the_defaults_are_a_valid_configuration() {
     assert_eq!(config.network.voters.len(), 1);
     assert_eq!(
         config.network.voters[0].name,
-        VoterName::Source(SourceName::loopback())
+        VoterName::Source(SourceId::loopback())
     );
     assert!(config.access.api_keys.is_empty());
 }

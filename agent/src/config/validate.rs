@@ -20,7 +20,8 @@ use super::settings::{
     SourceConfig, Start, StoreConfig, SyncConfig,
 };
 use super::usage::{ConfigError, ShownValue};
-use super::values::{Refused, Source, SourceName, Voter, VoterName, entries, secret};
+use super::values::{Refused, Source, Voter, VoterName, entries, secret};
+use crate::ingest::SourceId;
 
 /// Largest file of keys, tokens or sources, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -159,7 +160,7 @@ fn start(raw: &NetworkArguments, schedule: &CheckpointSchedule) -> Result<Start,
 /// Named voters must be honeycombs or peers of this configuration. With none named all of these vote, or with
 /// none of these the honeycombs on this machine.
 fn voters(named: &[Voter], sources: &SourceConfig) -> Result<Vec<Voter>, ConfigError> {
-    let loopback = VoterName::Source(SourceName::loopback());
+    let loopback = VoterName::Source(SourceId::loopback());
     let mut known: Vec<VoterName> = sources
         .honeycombs
         .iter()
