@@ -389,8 +389,9 @@ fn ingest(
         .honeycombs
         .iter()
         .map(|source| (source.name.clone(), source.token.clone()));
-    let authenticator = SourceAuthenticator::new(sources)?;
+    let authenticator = SourceAuthenticator::new(sources, config.sources.certified.iter().cloned())?;
     let settings = IngestSettings {
+        tls: config.access.ingest_tls.clone(),
         message_bytes: config.limits.ingest_message_bytes,
         connections: config.limits.ingest_connections,
         ..IngestSettings::new(peer_id.to_string(), config.network.name.to_string())

@@ -21,9 +21,10 @@ use url::Url;
 use super::secret::Secret;
 use super::values::network_name;
 use super::values::{
-    List, LogFilter, LogFormat, Maybe, Source, TrustedCheckpoint, Verification, Voter, content_id, http_url,
-    list, listener, maybe, milliseconds, path, peer_id, rate, secret, switch, whole,
+    List, LogFilter, LogFormat, Maybe, Source, TrustedCheckpoint, Verification, Voter, certified, content_id,
+    http_url, list, listener, maybe, milliseconds, path, peer_id, rate, secret, switch, whole,
 };
+use crate::ingest::SourceId;
 use crate::wire::NetworkName;
 
 /// Most blocks that one request can ask for (`docs/protocol.md`, section 9).
@@ -154,6 +155,11 @@ pub struct SourceArguments {
     #[arg(long, env, value_name = "PATH", default_value = "", hide_default_value = true, value_parser = maybe(path))]
     pub honeycomb_sources_file: Maybe<PathBuf>,
 
+    /// Honeycombs on other machines that may push blocks with a client certificate: of INGEST_TLS_CLIENT_CA_FILE, with
+    /// one of these names as a DNS name (subject alternative name). One may also have a token
+    #[arg(long, env, value_name = "NAME,...", default_value = "", hide_default_value = true, value_parser = list(certified))]
+    pub honeycomb_certificates: List<SourceId>,
+
     /// Honeycomb nodes that are asked for their lists of honeygraph peers
     #[arg(long, env, value_name = "URL,...", default_value = "", hide_default_value = true, value_parser = list(http_url))]
     pub honeycomb_nodes: List<Url>,
@@ -198,6 +204,19 @@ pub struct AccessArguments {
     /// Listener of probes and metrics
     #[arg(long, env, value_name = "ADDRESS", default_value = "0.0.0.0:9100", value_parser = listener)]
     pub metrics_listen: SocketAddr,
+
+    /// File with the certificate of the ingest listener and those between it and its authority (PEM); honeycombs
+    /// then connect with wss://, also those on this machine
+    #[arg(long, env, value_name = "PATH", default_value = "", hide_default_value = true, value_parser = maybe(path))]
+    pub ingest_tls_certificate_file: Maybe<PathBuf>,
+
+    /// File with its private key (PEM)
+    #[arg(long, env, value_name = "PATH", default_value = "", hide_default_value = true, value_parser = maybe(path))]
+    pub ingest_tls_key_file: Maybe<PathBuf>,
+
+    /// File with the authorities that sign client certificates of HONEYCOMB_CERTIFICATES (PEM)
+    #[arg(long, env, value_name = "PATH", default_value = "", hide_default_value = true, value_parser = maybe(path))]
+    pub ingest_tls_client_ca_file: Maybe<PathBuf>,
 
     /// Key for mutating calls of the public API; with no key they answer only to direct loopback. Prefer
     /// API_KEYS_FILE

@@ -95,10 +95,18 @@ impl FromStr for Source {
     }
 }
 
+/// Reads the name of a source that proves itself by a certificate.
+pub(super) fn certified(text: &str) -> Result<SourceId, Refused> {
+    text.parse()
+        .ok()
+        .filter(|name| *name != SourceId::loopback())
+        .ok_or_else(|| Refused::new(format!("{}, not `loopback`", SourceId::ALLOWED)))
+}
+
 /// Who a voter is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum VoterName {
-    /// A honeycomb source of `HONEYCOMB_SOURCES`, or `loopback`.
+    /// A honeycomb source of `HONEYCOMB_SOURCES` or `HONEYCOMB_CERTIFICATES`, or `loopback`.
     Source(SourceId),
     /// A peer of `PEERS`.
     Peer(Url),
@@ -133,8 +141,8 @@ impl FromStr for Voter {
     fn from_str(text: &str) -> Result<Self, Refused> {
         let refused = || {
             Refused::new(format!(
-                "a name of HONEYCOMB_SOURCES, `loopback` or an address of PEERS, with `=weight` behind it where \
-                 the weight is not 1 (at most {})",
+                "a name of HONEYCOMB_SOURCES or HONEYCOMB_CERTIFICATES, `loopback` or an address of PEERS, with \
+                 `=weight` behind it where the weight is not 1 (at most {})",
                 Self::MAX_WEIGHT
             ))
         };
