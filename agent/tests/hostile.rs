@@ -759,7 +759,7 @@ async fn a_source_that_talks_nonsense_harms_neither_the_node_nor_the_next_source
         "{network_head:?}"
     );
 
-    feed(&world.honeycomb, &node);
+    feed(&world.network.honeycomb, &node);
     node.wait_complete(start, world.head()).await;
     node.stop().await;
     let highest = check_store(&world.directory("nonsense"), &world.chain).await;
