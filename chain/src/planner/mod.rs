@@ -116,8 +116,6 @@ impl Planner {
         self.peers.notice_returns(now);
         self.hedge(now);
         self.fill(now);
-        // What a step shuts out, the next one may let in again.
-        self.peers.notice_returns(now);
         self.ranges.forget_beyond(self.settings.tracked_ranges_max);
         std::mem::take(&mut self.actions)
     }

@@ -329,6 +329,12 @@ fn a_range_that_waits_is_asked_at_once_from_a_new_peer_and_from_no_other() {
     let order = fetches(&planner.step(seen(0, BATCH, all()), START)).remove(0);
     assert_eq!(order.range, range(2, 101));
     assert!(fail(&mut planner, &order, PeerFault::NotFound, START).is_empty());
+    planner.step(Event::PeerRemoved { peer: peer(0) }, START);
+    let again = planner.step(seen(0, BATCH, all()), START);
+    assert!(
+        fetches(&again).is_empty(),
+        "it said that it does not have the range"
+    );
     let other = planner.step(seen(1, BATCH, range(102, 200)), START);
     assert!(fetches(&other).is_empty(), "it does not have the range");
     let order = fetches(&planner.step(seen(2, BATCH, all()), START)).remove(0);
@@ -366,9 +372,25 @@ fn a_peer_that_comes_back_from_a_ban_is_asked_at_once() {
             score,
         };
         assert!(planner.step(banned, START).is_empty());
-        let mut now = START;
-        assert_eq!(next_fetch(&mut planner, &mut now).range, range(2, 101));
-        assert_eq!(now, back);
+        let mut quiet = planner.clone();
+        // Also for what has failed while it was banned.
+        let order = fetches(&planner.step(seen(1, BATCH, all()), START)).remove(0);
+        fail(
+            &mut planner,
+            &order,
+            PeerFault::ServerError { status: 500 },
+            START,
+        );
+        planner.step(Event::PeerRemoved { peer: peer(1) }, START);
+        assert!(
+            planner.retry_queue()[0].not_before > back,
+            "another seed waits longer"
+        );
+        for planner in [&mut planner, &mut quiet] {
+            let mut now = START;
+            assert_eq!(next_fetch(planner, &mut now).range, range(2, 101));
+            assert_eq!(now, back);
+        }
     }
 }
 
@@ -389,25 +411,47 @@ fn a_peer_that_comes_back_from_an_open_circuit_is_asked_at_once() {
     let mut now = START;
     let probe = next_fetch(&mut planner, &mut now);
     assert_eq!((probe.range, now), (range(2, 101), back));
+    // Until the probe has come back it is not all there: what fails meanwhile is asked from it then.
+    planner.step(seen(1, BATCH, range(102, 200)), now);
+    let other = fetches(&planner.step(wanted(range(2, 150)), now)).remove(0);
+    assert_eq!((&other.peer, other.range), (&peer(1), range(102, 150)));
+    fail(&mut planner, &other, PeerFault::ServerError { status: 500 }, now);
+    let orders = fetches(&succeed(&mut planner, &probe, now));
+    assert_eq!((&orders[0].peer, orders[0].range), (&peer(0), range(102, 150)));
 }
 
 #[test]
 fn a_peer_that_gets_the_blocks_later_is_asked_for_them_at_once() {
+    let mut planner = planner();
+    planner.step(seen(0, BATCH, range(1, 89)), START);
+    planner.step(seen(1, BATCH, all()), START);
+    let order = fetches(&planner.step(wanted(range(90, 99)), START)).remove(0);
+    let fault = PeerFault::ServerError { status: 500 };
+    assert!(fail(&mut planner, &order, fault, START).is_empty());
+    assert!(fetches(&planner.step(seen(0, BATCH, range(1, 89)), START)).is_empty());
+    let order = fetches(&planner.step(seen(0, BATCH, range(1, 95)), START)).remove(0);
+    assert_eq!((&order.peer, order.range), (&peer(0), range(90, 95)));
+}
+
+#[test]
+fn a_peer_is_not_asked_again_for_what_it_failed_because_it_got_more() {
     let mut planner = waiting(range(90, 99), RetryHold::BackOff);
-    assert!(planner.step(seen(0, BATCH, range(1, 89)), START).is_empty());
-    assert!(planner.step(seen(0, BATCH, range(1, 89)), START).is_empty());
     let order = fetches(&planner.step(seen(0, BATCH, range(1, 95)), START)).remove(0);
     assert_eq!(order.range, range(90, 95));
-    assert!(
-        fail(
-            &mut planner,
-            &order,
-            PeerFault::ServerError { status: 500 },
-            START
-        )
-        .is_empty()
+    fail(
+        &mut planner,
+        &order,
+        PeerFault::ServerError { status: 500 },
+        START,
     );
-    assert!(fetches(&planner.step(seen(0, BATCH, range(1, 95)), START)).is_empty());
+    let rested = START + Duration::from_secs(1);
+    assert!(
+        planner.retry_queue()[0].not_before > rested,
+        "another seed waits longer"
+    );
+    let orders = fetches(&planner.step(seen(0, BATCH, range(1, 99)), rested));
+    let asked: Vec<BlockRange> = orders.iter().map(|order| order.range).collect();
+    assert_eq!(asked, [range(96, 99)]);
 }
 
 #[test]
@@ -543,6 +587,9 @@ fn how_peers_are_treated_is_a_setting() {
     settings.circuit.opens_after_faults = 1;
     settings.circuit.open_for = seconds(77);
     settings.ban.first = seconds(99);
+    settings.ban.longest = seconds(99);
+    let mut stored = PeerScore::new();
+    stored.record_fault(PeerFault::WrongHash, START, &PlannerSettings::default().ban);
     let mut planner = Planner::new(settings, CheckpointSchedule::default(), 1);
     planner.step(wanted(range(2, 101)), START);
     let order = fetches(&planner.step(seen(0, BATCH, all()), START)).remove(0);
@@ -554,8 +601,27 @@ fn how_peers_are_treated_is_a_setting() {
     let fault = PeerFault::WrongHash;
     planner.step(Event::PeerFaulted { peer: peer(0), fault }, START);
     let until = START + seconds(99);
-    let standing = planner.peers(START).next().unwrap().score.standing(START);
-    assert_eq!(standing, Standing::Banned { until });
+    let profile = PeerProfile {
+        available: Some(all()),
+        kind: BATCH,
+    };
+    let score = stored;
+    planner.step(
+        Event::PeerSeen {
+            peer: peer(1),
+            profile,
+            score,
+        },
+        START,
+    );
+    for view in planner.peers(START) {
+        assert_eq!(
+            view.score.standing(START),
+            Standing::Banned { until },
+            "{}",
+            view.id
+        );
+    }
 }
 
 #[test]
