@@ -371,6 +371,9 @@ fn planner_settings(config: &SyncConfig, peers_max: usize) -> PlannerSettings {
         quarantine_for: config.quarantine,
         back_off_first: config.backoff,
         back_off_max: config.backoff_max,
+        circuit: config.circuit,
+        ban: config.ban,
+        timeout: config.timeout,
         ..default
     }
 }
@@ -385,10 +388,10 @@ fn ingest(
         .sources
         .honeycombs
         .iter()
-        .map(|source| Ok((source.name.to_string().parse::<SourceId>()?, source.token.clone())))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let authenticator = SourceAuthenticator::new(sources)?;
+        .map(|source| (source.name.clone(), source.token.clone()));
+    let authenticator = SourceAuthenticator::new(sources, config.sources.certified.iter().cloned())?;
     let settings = IngestSettings {
+        tls: config.access.ingest_tls.clone(),
         message_bytes: config.limits.ingest_message_bytes,
         connections: config.limits.ingest_connections,
         ..IngestSettings::new(peer_id.to_string(), config.network.name.to_string())
@@ -431,4 +434,90 @@ async fn wait_for_signals(shutdown: CancellationToken) {
         _ = terminate.recv() => {}
     }
     shutdown.cancel();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use clap::FromArgMatches as _;
+
+    use super::*;
+    use crate::config::{RawConfig, command, read_small_file, validate};
+
+    fn config(flags: &[&str]) -> Config {
+        let command = command().mut_args(|argument| argument.env(None::<&'static str>));
+        let raw = RawConfig::from_arg_matches(&command.try_get_matches_from(flags).unwrap()).unwrap();
+        validate(raw, &read_small_file).unwrap()
+    }
+
+    #[test]
+    fn the_planner_gets_the_settings_of_peers() {
+        let config = config(&[
+            "--sync-timeout-min-ms=3000",
+            "--sync-circuit-faults=2",
+            "--sync-ban-ms=60000",
+        ]);
+        let planner = planner_settings(&config.sync, config.sources.peers_max);
+        assert_eq!(planner.timeout.shortest, Duration::from_secs(3));
+        assert_eq!(planner.circuit.opens_after_faults, 2);
+        assert_eq!(planner.ban.first, Duration::from_mins(1));
+    }
+
+    /// The status of the answer to somebody behind a proxy who wants to push blocks.
+    async fn upgrade(address: SocketAddr, client: reqwest::ClientBuilder) -> u16 {
+        let client = client.no_proxy().http1_only().build().unwrap();
+        let asked = client
+            .get(format!("https://{address}/"))
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .header("x-forwarded-for", "203.0.113.5");
+        asked.send().await.unwrap().status().as_u16()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_honeycomb_with_a_certificate_of_the_configured_files_gets_in() {
+        let home = tempfile::tempdir().unwrap();
+        let path = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
+        let self_signed = |name: &str| {
+            let signed = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+            (signed.cert.pem(), signed.signing_key.serialize_pem())
+        };
+        let (ours, source) = (self_signed("127.0.0.1"), self_signed("hive-1"));
+        for (name, content) in [
+            ("certificate", &ours.0),
+            ("key", &ours.1),
+            ("authority", &source.0),
+        ] {
+            std::fs::write(path(name), content).unwrap();
+        }
+        let mut flags = vec![
+            format!("--data-dir={}", path("data")),
+            format!("--ingest-tls-certificate-file={}", path("certificate")),
+            format!("--ingest-tls-key-file={}", path("key")),
+            format!("--ingest-tls-client-ca-file={}", path("authority")),
+            "--honeycomb-certificates=hive-1".to_owned(),
+        ];
+        for listener in ["public", "ingest", "admin", "metrics"] {
+            flags.push(format!("--{listener}-listen=127.0.0.1:0"));
+        }
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let shutdown = CancellationToken::new();
+        let node = RunningNode::start(config(&flags), shutdown.clone())
+            .await
+            .unwrap();
+
+        let root = reqwest::Certificate::from_pem(ours.0.as_bytes()).unwrap();
+        let client = || reqwest::Client::builder().tls_certs_only([root.clone()]);
+        let identity = reqwest::Identity::from_pem(format!("{}{}", source.0, source.1).as_bytes()).unwrap();
+        assert_eq!(upgrade(node.addresses.ingest, client()).await, 401);
+        assert_eq!(
+            upgrade(node.addresses.ingest, client().identity(identity)).await,
+            101
+        );
+        shutdown.cancel();
+        node.ended().await.unwrap();
+    }
 }

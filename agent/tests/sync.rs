@@ -4,115 +4,78 @@
 
 mod common;
 
-use common::{TestNode, feed, first_block, genesis_file, honeycomb, reference_hash};
+use common::{Network, TestNode};
 use honeygraph_agent::store::{Store, StoreSettings};
 use honeygraph_chain::BlockRange;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_follows_a_honeycomb_and_another_fills_its_gap_from_it() {
-    let home = tempfile::tempdir().unwrap();
-    let honeycomb = honeycomb();
-    let genesis = genesis_file(&honeycomb, home.path());
-    let first = TestNode::start(&home.path().join("first"), &["--genesis-file", &genesis]).await;
-    feed(&honeycomb, &first);
-    honeycomb.produce(1_250).unwrap();
-    // The last block is complete once something of the next one has come.
-    let head = honeycomb.head().number.previous().unwrap();
-    let start = first_block(&honeycomb);
-    let status = first.wait_complete(start, head).await;
-    let position = status.position.unwrap();
+    let network = Network::start();
+    let first = network.fed_node("first", &[]).await;
+    network.produce(1_250);
+    let position = network.wait_complete(&first).await;
     assert_eq!(position.checkpoints.deltas.len(), 9);
 
-    let second = TestNode::start(
-        &home.path().join("second"),
-        &["--genesis-file", &genesis, "--peers", &first.url()],
-    )
-    .await;
-    let status = second.wait_complete(start, head).await;
-    let position = status.position.unwrap();
-    assert_eq!(
-        position.state_block_hash,
-        Some(reference_hash(&honeycomb, position.state_height))
-    );
+    let second = network.node("second", &["--peers", &first.url()]).await;
+    network.wait_complete(&second).await;
     first.stop().await;
     second.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_with_nothing_starts_from_a_checkpoint_and_backfills_history() {
-    let home = tempfile::tempdir().unwrap();
-    let honeycomb = honeycomb();
-    let genesis = genesis_file(&honeycomb, home.path());
-    let first = TestNode::start(&home.path().join("first"), &["--genesis-file", &genesis]).await;
-    feed(&honeycomb, &first);
-    honeycomb.produce(1_250).unwrap();
-    let head = honeycomb.head().number.previous().unwrap();
-    let start = first_block(&honeycomb);
-    first.wait_complete(start, head).await;
+    let network = Network::start();
+    let first = network.fed_node("first", &[]).await;
+    network.produce(1_250);
+    network.wait_complete(&first).await;
 
     let url = first.url();
-    let empty = TestNode::start(&home.path().join("empty"), &["--peers", &url, "--voters", &url]).await;
-    let status = empty.wait_complete(start, head).await;
-    let position = status.position.unwrap();
-    assert_eq!(position.history_start, start);
-    assert_eq!(
-        position.state_block_hash,
-        Some(reference_hash(&honeycomb, position.state_height))
-    );
+    let empty = network
+        .empty_node("empty", &["--peers", &url, "--voters", &url])
+        .await;
+    let position = network.wait_complete(&empty).await;
+    assert_eq!(position.history_start, network.first_block());
     let irreversible = empty.wait_for("finality", |status| {
         status
             .position
             .as_ref()
             .is_some_and(|position| position.irreversible.is_some())
     });
-    assert!(irreversible.await.position.unwrap().irreversible_block() >= Some(head.saturating_sub(100)));
+    let irreversible = irreversible.await.position.unwrap().irreversible_block();
+    assert!(irreversible >= Some(network.head().saturating_sub(100)));
     first.stop().await;
     empty.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn holes_and_an_outage_are_healed_from_several_peers() {
-    let home = tempfile::tempdir().unwrap();
-    let honeycomb = honeycomb();
-    let genesis = genesis_file(&honeycomb, home.path());
-    let start = first_block(&honeycomb);
-    let mut feeds = Vec::new();
-    for name in ["a", "b"] {
-        let node = TestNode::start(&home.path().join(name), &["--genesis-file", &genesis]).await;
-        feed(&honeycomb, &node);
-        feeds.push(node);
-    }
-    honeycomb.produce(400).unwrap();
+    let network = Network::start();
+    let feeds = [network.fed_node("a", &[]).await, network.fed_node("b", &[]).await];
+    network.produce(400);
     let peers = feeds.iter().map(TestNode::url).collect::<Vec<_>>().join(",");
-    let flags = ["--genesis-file", &genesis, "--peers", &peers, "--voters", &peers];
-    let directory = home.path().join("broken");
-    let node = TestNode::start(&directory, &flags).await;
-    node.wait_complete(start, honeycomb.head().number.previous().unwrap())
-        .await;
+    let flags = ["--peers", &peers, "--voters", &peers];
+    let node = network.node("broken", &flags).await;
+    network.wait_complete(&node).await;
     node.stop().await;
 
     // While it is away the chain grows, and its disk loses blocks.
-    honeycomb.produce(600).unwrap();
-    let head = honeycomb.head().number.previous().unwrap();
+    network.produce(600);
     for feed in &feeds {
-        feed.wait_complete(start, head).await;
+        network.wait_complete(feed).await;
     }
     {
-        let (_, mut writer, _) = Store::open(&directory.join("data"), &StoreSettings::default()).unwrap();
+        let data = network.directory("broken").join("data");
+        let (_, mut writer, _) = Store::open(&data, &StoreSettings::default()).unwrap();
         let mut transaction = writer.begin();
+        let start = network.first_block();
         for (from, to) in [(10, 20), (95, 250), (320, 321)] {
             let range = BlockRange::new(start.saturating_add(from), start.saturating_add(to)).unwrap();
             transaction.remove_blocks(range);
         }
         transaction.commit().unwrap();
     }
-    let node = TestNode::start(&directory, &flags).await;
-    let status = node.wait_complete(start, head).await;
-    let position = status.position.unwrap();
-    assert_eq!(
-        position.state_block_hash,
-        Some(reference_hash(&honeycomb, position.state_height))
-    );
+    let node = network.node("broken", &flags).await;
+    network.wait_complete(&node).await;
     node.stop().await;
     for feed in feeds {
         feed.stop().await;

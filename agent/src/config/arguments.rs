@@ -15,15 +15,16 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args};
 use honeygraph_chain::ContentId;
-use honeygraph_chain::peer::PeerId;
+use honeygraph_chain::peer::{BanSettings, PeerId};
 use url::Url;
 
 use super::secret::Secret;
 use super::values::network_name;
 use super::values::{
-    List, LogFilter, LogFormat, Maybe, Source, TrustedCheckpoint, Verification, Voter, content_id, http_url,
-    list, listener, maybe, milliseconds, path, peer_id, rate, secret, switch, whole,
+    List, LogFilter, LogFormat, Maybe, Source, TrustedCheckpoint, Verification, Voter, certified, content_id,
+    http_url, list, listener, maybe, milliseconds, path, peer_id, rate, secret, switch, whole,
 };
+use crate::ingest::SourceId;
 use crate::wire::NetworkName;
 
 /// Most blocks that one request can ask for (`docs/protocol.md`, section 9).
@@ -34,6 +35,7 @@ const GIBIBYTE: u64 = 1 << 30;
 const SECOND_MS: u64 = 1_000;
 const HOUR_MS: u64 = 3_600 * SECOND_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
+const MAX_BAN_MS: u64 = BanSettings::LIMIT.as_secs() * SECOND_MS;
 
 /// All settings, each checked for itself; `validate` checks them against each other.
 #[derive(Debug, Clone, Args)]
@@ -153,6 +155,11 @@ pub struct SourceArguments {
     #[arg(long, env, value_name = "PATH", default_value = "", hide_default_value = true, value_parser = maybe(path))]
     pub honeycomb_sources_file: Maybe<PathBuf>,
 
+    /// Honeycombs on other machines that may push blocks with a client certificate: of INGEST_TLS_CLIENT_CA_FILE, with
+    /// one of these names as a DNS name (subject alternative name). One may also have a token
+    #[arg(long, env, value_name = "NAME,...", default_value = "", hide_default_value = true, value_parser = list(certified))]
+    pub honeycomb_certificates: List<SourceId>,
+
     /// Honeycomb nodes that are asked for their lists of honeygraph peers
     #[arg(long, env, value_name = "URL,...", default_value = "", hide_default_value = true, value_parser = list(http_url))]
     pub honeycomb_nodes: List<Url>,
@@ -197,6 +204,19 @@ pub struct AccessArguments {
     /// Listener of probes and metrics
     #[arg(long, env, value_name = "ADDRESS", default_value = "0.0.0.0:9100", value_parser = listener)]
     pub metrics_listen: SocketAddr,
+
+    /// File with the certificate of the ingest listener and those between it and its authority (PEM); honeycombs
+    /// then connect with wss://, also those on this machine
+    #[arg(long, env, value_name = "PATH", default_value = "", hide_default_value = true, value_parser = maybe(path))]
+    pub ingest_tls_certificate_file: Maybe<PathBuf>,
+
+    /// File with its private key (PEM)
+    #[arg(long, env, value_name = "PATH", default_value = "", hide_default_value = true, value_parser = maybe(path))]
+    pub ingest_tls_key_file: Maybe<PathBuf>,
+
+    /// File with the authorities that sign client certificates of HONEYCOMB_CERTIFICATES (PEM)
+    #[arg(long, env, value_name = "PATH", default_value = "", hide_default_value = true, value_parser = maybe(path))]
+    pub ingest_tls_client_ca_file: Maybe<PathBuf>,
 
     /// Key for mutating calls of the public API; with no key they answer only to direct loopback. Prefer
     /// API_KEYS_FILE
@@ -287,6 +307,34 @@ pub struct SyncArguments {
     /// How long it is set aside before it is asked for again
     #[arg(long, env, value_name = "MILLISECONDS", default_value = "600000", value_parser = milliseconds(SECOND_MS..=DAY_MS))]
     pub sync_quarantine_ms: Duration,
+
+    /// Shortest wait for an answer of a peer; in between it follows the peer's round trip
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "2000", value_parser = milliseconds(100..=HOUR_MS))]
+    pub sync_timeout_min_ms: Duration,
+
+    /// Longest wait for an answer of a peer
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "20000", value_parser = milliseconds(100..=HOUR_MS))]
+    pub sync_timeout_max_ms: Duration,
+
+    /// Slowest transfer that is waited for, within SYNC_TIMEOUT_MAX_MS; lower it on a slow line
+    #[arg(long, env, value_name = "BYTES_PER_SECOND", default_value = "131072", value_parser = whole::<u64>("bytes a second", 1_024..=GIBIBYTE))]
+    pub sync_timeout_bytes_per_second: u64,
+
+    /// Times in a row that a peer is unreachable, late or failing before nothing is sent to it for a while
+    #[arg(long, env, value_name = "FAULTS", default_value = "5", value_parser = whole::<u32>("faults", 1..=1_000))]
+    pub sync_circuit_faults: u32,
+
+    /// How long nothing is sent to it before one request tries again
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "30000", value_parser = milliseconds(100..=DAY_MS))]
+    pub sync_circuit_open_ms: Duration,
+
+    /// First ban of a peer that lied or keeps answering badly; doubled each time
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "3600000", value_parser = milliseconds(SECOND_MS..=MAX_BAN_MS))]
+    pub sync_ban_ms: Duration,
+
+    /// Longest ban
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "43200000", value_parser = milliseconds(SECOND_MS..=MAX_BAN_MS))]
+    pub sync_ban_max_ms: Duration,
 }
 
 /// How the node writes.

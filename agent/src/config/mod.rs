@@ -28,6 +28,5 @@ pub use usage::{ConfigError, EXIT_USAGE, ShownValue, usage_line};
 pub use validate::{read_small_file, validate};
 pub(crate) use values::network_name;
 pub use values::{
-    List, LogFilter, LogFormat, Maybe, Refused, Source, SourceName, TrustedCheckpoint, Verification, Voter,
-    VoterName,
+    List, LogFilter, LogFormat, Maybe, Refused, Source, TrustedCheckpoint, Verification, Voter, VoterName,
 };

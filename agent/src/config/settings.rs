@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use honeygraph_chain::ContentId;
 use honeygraph_chain::network::CheckpointSchedule;
-use honeygraph_chain::peer::PeerId;
+use honeygraph_chain::peer::{BanSettings, CircuitSettings, PeerId, TimeoutSettings};
 use url::Url;
 
 use super::secret::Secret;
 use super::values::{LogFilter, LogFormat, Source, TrustedCheckpoint, Verification, Voter};
+use crate::ingest::{IngestTls, SourceId};
 use crate::wire::NetworkName;
 
 /// Everything a node is told at its start, checked.
@@ -101,6 +102,8 @@ pub enum History {
 pub struct SourceConfig {
     /// Honeycombs that may push blocks, names distinct.
     pub honeycombs: Vec<Source>,
+    /// Honeycombs that may push blocks with a client certificate, names distinct; some may be among those above.
+    pub certified: Vec<SourceId>,
     /// Honeycomb nodes that are asked for lists of peers.
     pub honeycomb_nodes: Vec<Url>,
     /// Peers that are always known.
@@ -135,6 +138,8 @@ pub struct AccessConfig {
     pub api_keys: Vec<Secret>,
     /// Token of the admin API; `None` only where it listens on loopback.
     pub admin_token: Option<Secret>,
+    /// TLS of the ingest listener; without it connections are not encrypted.
+    pub ingest_tls: Option<IngestTls>,
 }
 
 /// How the node fetches what is missing.
@@ -174,6 +179,12 @@ pub struct SyncConfig {
     pub quarantine_peers: usize,
     /// How long it is set aside.
     pub quarantine: Duration,
+    /// How long an answer is waited for.
+    pub timeout: TimeoutSettings,
+    /// When a peer that cannot be reached is left alone.
+    pub circuit: CircuitSettings,
+    /// How long a peer is banned.
+    pub ban: BanSettings,
 }
 
 /// How the node writes.

@@ -2,8 +2,11 @@ use std::io;
 use std::path::Path;
 
 use clap::FromArgMatches as _;
+use honeygraph_chain::peer::BanSettings;
+use honeygraph_chain::planner::PlannerSettings;
 
 use super::*;
+use crate::ingest::SourceId;
 
 const KEY: &str = "correct-horse-battery-staple";
 
@@ -96,9 +99,46 @@ fn the_defaults_are_a_valid_configuration() {
     assert_eq!(config.network.voters.len(), 1);
     assert_eq!(
         config.network.voters[0].name,
-        VoterName::Source(SourceName::loopback())
+        VoterName::Source(SourceId::loopback())
     );
     assert!(config.access.api_keys.is_empty());
+}
+
+#[test]
+fn the_defaults_are_those_of_the_planner() {
+    let (config, planner) = (config(&[]).sync, PlannerSettings::default());
+    assert_eq!(
+        (config.timeout, config.circuit, config.ban),
+        (planner.timeout, planner.circuit, planner.ban)
+    );
+}
+
+#[test]
+fn how_peers_are_treated_can_be_set() {
+    let sync = config(&[
+        "--sync-timeout-min-ms=3000",
+        "--sync-timeout-max-ms=90000",
+        "--sync-timeout-bytes-per-second=20000",
+        "--sync-circuit-faults=2",
+        "--sync-circuit-open-ms=7000",
+        "--sync-ban-ms=60000",
+        "--sync-ban-max-ms=2592000000",
+    ])
+    .sync;
+    let seconds = std::time::Duration::from_secs;
+    assert_eq!(
+        (sync.timeout.shortest, sync.timeout.longest),
+        (seconds(3), seconds(90))
+    );
+    assert_eq!(sync.timeout.slowest_bytes_per_second, 20_000);
+    assert_eq!(
+        (sync.circuit.opens_after_faults, sync.circuit.open_for),
+        (2, seconds(7))
+    );
+    assert_eq!(
+        (sync.ban.first, sync.ban.longest),
+        (seconds(60), BanSettings::LIMIT)
+    );
 }
 
 #[test]
@@ -143,7 +183,22 @@ fn values_out_of_range_or_of_the_wrong_kind_are_named() {
         ("--genesis-id=Qm", "GENESIS_ID=Qm: "),
         ("--trusted-checkpoint=101", "TRUSTED_CHECKPOINT=101: "),
         ("--voters=a=0", "VOTERS=a=0: "),
+        ("--honeycomb-certificates=a b", "HONEYCOMB_CERTIFICATES=a b: "),
+        (
+            "--honeycomb-certificates=loopback",
+            "HONEYCOMB_CERTIFICATES=loopback: ",
+        ),
         ("--sync-enabled=perhaps", "SYNC_ENABLED=perhaps: "),
+        ("--sync-timeout-min-ms=0", "SYNC_TIMEOUT_MIN_MS=0: "),
+        ("--sync-timeout-max-ms=2s", "SYNC_TIMEOUT_MAX_MS=2s: "),
+        (
+            "--sync-timeout-bytes-per-second=0",
+            "SYNC_TIMEOUT_BYTES_PER_SECOND=0: ",
+        ),
+        ("--sync-circuit-faults=0", "SYNC_CIRCUIT_FAULTS=0: "),
+        ("--sync-circuit-open-ms=-1", "SYNC_CIRCUIT_OPEN_MS=-1: "),
+        ("--sync-ban-ms=0", "SYNC_BAN_MS=0: "),
+        ("--sync-ban-max-ms=99999999999", "SYNC_BAN_MAX_MS=99999999999: "),
     ] {
         let line = line(&[flag]);
         assert!(line.starts_with(expected), "{line}");
@@ -211,6 +266,31 @@ fn settings_that_contradict_each_other_are_named() {
             "ADMIN_TOKEN_FILE",
         ),
         ("--voters=hive-a", "VOTERS=hive-a", "HONEYCOMB_SOURCES"),
+        (
+            "--honeycomb-certificates=a",
+            "HONEYCOMB_CERTIFICATES=a",
+            "INGEST_TLS_CLIENT_CA_FILE",
+        ),
+        (
+            "--ingest-tls-client-ca-file=ca",
+            "INGEST_TLS_CLIENT_CA_FILE=ca",
+            "HONEYCOMB_CERTIFICATES",
+        ),
+        (
+            "--honeycomb-certificates=a --ingest-tls-client-ca-file=ca",
+            "INGEST_TLS_CLIENT_CA_FILE=ca",
+            "INGEST_TLS_CERTIFICATE_FILE",
+        ),
+        (
+            "--ingest-tls-certificate-file=cert",
+            "INGEST_TLS_CERTIFICATE_FILE=cert",
+            "INGEST_TLS_KEY_FILE",
+        ),
+        (
+            "--ingest-tls-key-file=key",
+            "INGEST_TLS_KEY_FILE=key",
+            "INGEST_TLS_CERTIFICATE_FILE",
+        ),
         ("--honeycomb-sources=a=KEY,a=KEY", "HONEYCOMB_SOURCES=a", "twice"),
         ("--honeycomb-sources=a=KEY --voters=a,a=2", "VOTERS=a", "once"),
     ] {
@@ -250,6 +330,16 @@ fn sync_settings_that_contradict_each_other_are_named() {
             "--sync-backoff-max-ms=499",
             "SYNC_BACKOFF_MS=500",
             "SYNC_BACKOFF_MAX_MS",
+        ),
+        (
+            "--sync-timeout-max-ms=1999",
+            "SYNC_TIMEOUT_MIN_MS=2000",
+            "SYNC_TIMEOUT_MAX_MS",
+        ),
+        (
+            "--sync-ban-ms=43200001",
+            "SYNC_BAN_MS=43200001",
+            "SYNC_BAN_MAX_MS",
         ),
     ] {
         assert_names_both(contradiction);
@@ -360,6 +450,91 @@ fn files_that_do_not_serve_are_named_without_their_content() {
     assert!(
         two.starts_with("ADMIN_TOKEN_FILE=file: ") && !two.contains(KEY),
         "{two}"
+    );
+}
+
+const TLS_FLAGS: [&str; 4] = [
+    "--ingest-tls-certificate-file=certificate",
+    "--ingest-tls-key-file=key",
+    "--ingest-tls-client-ca-file=authorities",
+    "--honeycomb-certificates=b,a,b",
+];
+
+#[test]
+fn tls_files_are_read_and_certified_sources_vote() {
+    let ours = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let read = |path: &Path| {
+        Ok(match path.to_str().unwrap() {
+            "key" => ours.signing_key.serialize_pem(),
+            _ => ours.cert.pem(),
+        })
+    };
+    let tokens = format!("--honeycomb-sources=b={KEY}");
+    let flags = [&TLS_FLAGS[..], &[&tokens]].concat();
+    let config = validate(parse(&flags).unwrap(), &read).unwrap();
+    assert!(config.access.ingest_tls.is_some());
+    let names = |names: &[SourceId]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(names(&config.sources.certified), ["b", "a"]);
+    let voters = config.network.voters.iter().map(|voter| voter.name.to_string());
+    assert_eq!(voters.collect::<Vec<_>>(), ["a", "b"]);
+    let without_authorities = validate(parse(&TLS_FLAGS[..2]).unwrap(), &read).unwrap();
+    assert!(without_authorities.access.ingest_tls.is_some());
+}
+
+#[test]
+fn tls_files_that_do_not_serve_are_named_without_their_content() {
+    let ours = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (ours.cert.pem(), ours.signing_key.serialize_pem());
+    let other_key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    let broken = certificate.replace("MII", "AII");
+    for (bad, content, expected) in [
+        (
+            "certificate",
+            key.as_str(),
+            "INGEST_TLS_CERTIFICATE_FILE=certificate: holds no",
+        ),
+        (
+            "certificate",
+            broken.as_str(),
+            "INGEST_TLS_CERTIFICATE_FILE=certificate: ",
+        ),
+        (
+            "certificate",
+            "hunter2",
+            "INGEST_TLS_CERTIFICATE_FILE=certificate: holds no",
+        ),
+        ("key", certificate.as_str(), "INGEST_TLS_KEY_FILE=key: holds no"),
+        (
+            "key",
+            other_key.as_str(),
+            "INGEST_TLS_KEY_FILE=key: is not the key of",
+        ),
+        (
+            "authorities",
+            "",
+            "INGEST_TLS_CLIENT_CA_FILE=authorities: holds no",
+        ),
+        (
+            "authorities",
+            broken.as_str(),
+            "INGEST_TLS_CLIENT_CA_FILE=authorities: ",
+        ),
+    ] {
+        let read = |path: &Path| {
+            Ok(match path.to_str().unwrap() {
+                name if name == bad => content.to_owned(),
+                "key" => key.clone(),
+                _ => certificate.clone(),
+            })
+        };
+        let line = line_with(&TLS_FLAGS, &read);
+        assert!(line.starts_with(expected), "{bad}: {line}");
+        assert!(!line.contains('\n') && !line.contains("hunter2"), "{line}");
+    }
+    let line = line_with(&TLS_FLAGS, &no_files);
+    assert!(
+        line.contains("_FILE=") && line.contains(": the file cannot be read: "),
+        "{line}"
     );
 }
 

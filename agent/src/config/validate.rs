@@ -6,9 +6,10 @@ use std::fmt::Display;
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use honeygraph_chain::network::CheckpointSchedule;
+use honeygraph_chain::peer::{BanSettings, CircuitSettings, TimeoutSettings};
 
 use super::arguments::{
     AccessArguments, NetworkArguments, NodeArguments, RawConfig, SourceArguments, SyncArguments,
@@ -19,7 +20,8 @@ use super::settings::{
     SourceConfig, Start, StoreConfig, SyncConfig,
 };
 use super::usage::{ConfigError, ShownValue};
-use super::values::{Refused, Source, SourceName, Voter, VoterName, entries, secret};
+use super::values::{Refused, Source, Voter, VoterName, entries, secret};
+use crate::ingest::{IngestTls, SourceId, TlsFile, TlsFiles};
 
 /// Largest file of keys, tokens or sources, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -45,7 +47,7 @@ pub fn validate(raw: RawConfig, read: &dyn Fn(&Path) -> io::Result<String>) -> R
     let listeners = listeners(&raw.access)?;
     Ok(Config {
         node: node(raw.node, &network)?,
-        access: access(&raw.access, read)?,
+        access: access(&raw.access, &sources, read)?,
         sync: sync(&raw.sync)?,
         network,
         sources,
@@ -158,11 +160,15 @@ fn start(raw: &NetworkArguments, schedule: &CheckpointSchedule) -> Result<Start,
 /// Named voters must be honeycombs or peers of this configuration. With none named all of these vote, or with
 /// none of these the honeycombs on this machine.
 fn voters(named: &[Voter], sources: &SourceConfig) -> Result<Vec<Voter>, ConfigError> {
-    let loopback = VoterName::Source(SourceName::loopback());
+    let loopback = VoterName::Source(SourceId::loopback());
     let mut known: Vec<VoterName> = sources
         .honeycombs
         .iter()
-        .map(|source| VoterName::Source(source.name.clone()))
+        .map(|source| &source.name)
+        .chain(&sources.certified)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .map(|name| VoterName::Source(name.clone()))
         .chain(sources.peers.iter().cloned().map(VoterName::Peer))
         .collect();
     if !named.is_empty() || known.is_empty() {
@@ -184,7 +190,8 @@ fn voters(named: &[Voter], sources: &SourceConfig) -> Result<Vec<Voter>, ConfigE
             return Err(wrong(
                 "VOTERS",
                 &voter.name,
-                "a voter must be a name of HONEYCOMB_SOURCES, `loopback` or an address of PEERS; add it there",
+                "a voter must be a name of HONEYCOMB_SOURCES or HONEYCOMB_CERTIFICATES, `loopback` or an address of \
+                 PEERS; add it there",
             ));
         }
         seen.push(&voter.name);
@@ -232,6 +239,7 @@ fn sources(
     }
     Ok(SourceConfig {
         honeycombs,
+        certified: distinct(&raw.honeycomb_certificates),
         honeycomb_nodes: distinct(&raw.honeycomb_nodes),
         peers: distinct(&raw.peers),
         ipfs_gateways: distinct(&raw.ipfs_gateways),
@@ -272,6 +280,7 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 
 fn access(
     raw: &AccessArguments,
+    sources: &SourceConfig,
     read: &dyn Fn(&Path) -> io::Result<String>,
 ) -> Result<AccessConfig, ConfigError> {
     let mut api_keys: Vec<Secret> = raw.api_key.iter().cloned().collect();
@@ -306,7 +315,63 @@ fn access(
     Ok(AccessConfig {
         api_keys,
         admin_token,
+        ingest_tls: ingest_tls(raw, sources, read)?,
     })
+}
+
+fn ingest_tls(
+    raw: &AccessArguments,
+    sources: &SourceConfig,
+    read: &dyn Fn(&Path) -> io::Result<String>,
+) -> Result<Option<IngestTls>, ConfigError> {
+    let certificates = ("INGEST_TLS_CERTIFICATE_FILE", &raw.ingest_tls_certificate_file);
+    let key = ("INGEST_TLS_KEY_FILE", &raw.ingest_tls_key_file);
+    let authorities = ("INGEST_TLS_CLIENT_CA_FILE", &raw.ingest_tls_client_ca_file);
+    let needs = |(variable, file): (&str, &Option<PathBuf>), other: &str| match file {
+        Some(path) => Err(wrong(variable, path.display(), format!("needs {other} too"))),
+        None => Ok(()),
+    };
+    match (authorities.1, sources.certified.as_slice()) {
+        (None, [name, ..]) => {
+            let problem = format!(
+                "needs the authorities of the certificates; name them in {}",
+                authorities.0
+            );
+            return Err(wrong("HONEYCOMB_CERTIFICATES", name, problem));
+        }
+        (Some(_), []) => needs(authorities, "HONEYCOMB_CERTIFICATES")?,
+        _ => {}
+    }
+    let (Some(certificates_path), Some(key_path)) = (certificates.1, key.1) else {
+        needs(certificates, key.0)?;
+        needs(key, certificates.0)?;
+        needs(authorities, certificates.0)?;
+        return Ok(None);
+    };
+    let text = |variable: &str, path: &Path| read(path).map_err(|error| unreadable(variable, path, &error));
+    let client_authorities = match authorities.1 {
+        Some(path) => Some(text(authorities.0, path)?),
+        None => None,
+    };
+    let files = TlsFiles {
+        certificates: &text(certificates.0, certificates_path)?,
+        key: &text(key.0, key_path)?,
+        client_authorities: client_authorities.as_deref(),
+    };
+    IngestTls::new(files).map(Some).map_err(|error| {
+        let (variable, path) = match error.file {
+            TlsFile::Certificates => certificates,
+            TlsFile::Key => key,
+            TlsFile::ClientAuthorities => authorities,
+        };
+        let path = path.as_deref().unwrap_or(Path::new(""));
+        wrong(variable, path.display(), error.to_string())
+    })
+}
+
+fn unreadable(variable: &str, path: &Path, error: &io::Error) -> ConfigError {
+    let problem = format!("the file cannot be read: {error}");
+    wrong(variable, path.display(), problem)
 }
 
 fn sync(raw: &SyncArguments) -> Result<SyncConfig, ConfigError> {
@@ -322,6 +387,14 @@ fn sync(raw: &SyncArguments) -> Result<SyncConfig, ConfigError> {
     at_most(
         ("SYNC_BACKOFF_MS", raw.sync_backoff_ms.as_millis()),
         ("SYNC_BACKOFF_MAX_MS", raw.sync_backoff_max_ms.as_millis()),
+    )?;
+    at_most(
+        ("SYNC_TIMEOUT_MIN_MS", raw.sync_timeout_min_ms.as_millis()),
+        ("SYNC_TIMEOUT_MAX_MS", raw.sync_timeout_max_ms.as_millis()),
+    )?;
+    at_most(
+        ("SYNC_BAN_MS", raw.sync_ban_ms.as_millis()),
+        ("SYNC_BAN_MAX_MS", raw.sync_ban_max_ms.as_millis()),
     )?;
     Ok(SyncConfig {
         enabled: raw.sync_enabled,
@@ -341,6 +414,19 @@ fn sync(raw: &SyncArguments) -> Result<SyncConfig, ConfigError> {
         backoff_max: raw.sync_backoff_max_ms,
         quarantine_peers: raw.sync_quarantine_peers,
         quarantine: raw.sync_quarantine_ms,
+        timeout: TimeoutSettings {
+            shortest: raw.sync_timeout_min_ms,
+            longest: raw.sync_timeout_max_ms,
+            slowest_bytes_per_second: raw.sync_timeout_bytes_per_second,
+        },
+        circuit: CircuitSettings {
+            opens_after_faults: raw.sync_circuit_faults,
+            open_for: raw.sync_circuit_open_ms,
+        },
+        ban: BanSettings {
+            first: raw.sync_ban_ms,
+            longest: raw.sync_ban_max_ms,
+        },
     })
 }
 
@@ -352,13 +438,7 @@ fn lines<T>(
     read: &dyn Fn(&Path) -> io::Result<String>,
     parse: impl Fn(&str) -> Result<T, Refused>,
 ) -> Result<Vec<T>, ConfigError> {
-    let text = read(path).map_err(|error| {
-        wrong(
-            variable,
-            path.display(),
-            format!("the file cannot be read: {error}"),
-        )
-    })?;
+    let text = read(path).map_err(|error| unreadable(variable, path, &error))?;
     let content = |line| {
         if str::trim_start(line).starts_with('#') {
             ""

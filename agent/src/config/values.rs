@@ -16,6 +16,7 @@ use honeygraph_chain::{BlockNumber, ContentId};
 use url::Url;
 
 use super::secret::Secret;
+use crate::ingest::SourceId;
 use crate::wire::NetworkName;
 
 /// Longest list in one setting.
@@ -63,52 +64,12 @@ pub(crate) fn network_name(text: &str) -> Result<NetworkName, Refused> {
         .map_err(|_| Refused::new("1 to 32 of a-z, A-Z, 0-9, `-` and `_`, such as spkcc or dlux"))
 }
 
-/// The name of a honeycomb source.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SourceName(String);
-
-impl SourceName {
-    const ALLOWED: &str = "a name of 1 to 64 of a-z, A-Z, 0-9, `.`, `_` and `-`";
-
-    /// All honeycombs on this machine that come without a token: one operator, whatever their number.
-    pub fn loopback() -> Self {
-        Self("loopback".to_owned())
-    }
-
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for SourceName {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-impl FromStr for SourceName {
-    type Err = Refused;
-
-    fn from_str(text: &str) -> Result<Self, Refused> {
-        let valid = (1..=64).contains(&text.len())
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-        if valid {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Refused::new(Self::ALLOWED))
-        }
-    }
-}
-
 /// A honeycomb on another machine that may push blocks to us. One on this machine needs no token and is
-/// [`SourceName::loopback`].
+/// [`SourceId::loopback`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     /// What we call it.
-    pub name: SourceName,
+    pub name: SourceId,
     /// What it proves itself with.
     pub token: Secret,
 }
@@ -124,21 +85,29 @@ impl FromStr for Source {
             })
         });
         match parsed {
-            Some(source) if source.name != SourceName::loopback() => Ok(source),
+            Some(source) if source.name != SourceId::loopback() => Ok(source),
             _ => Err(Refused::new(format!(
                 "`name=token`: {}, not `loopback`; a token of {}",
-                SourceName::ALLOWED,
+                SourceId::ALLOWED,
                 Secret::ALLOWED
             ))),
         }
     }
 }
 
+/// Reads the name of a source that proves itself by a certificate.
+pub(super) fn certified(text: &str) -> Result<SourceId, Refused> {
+    text.parse()
+        .ok()
+        .filter(|name| *name != SourceId::loopback())
+        .ok_or_else(|| Refused::new(format!("{}, not `loopback`", SourceId::ALLOWED)))
+}
+
 /// Who a voter is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum VoterName {
-    /// A honeycomb source of `HONEYCOMB_SOURCES`, or `loopback`.
-    Source(SourceName),
+    /// A honeycomb source of `HONEYCOMB_SOURCES` or `HONEYCOMB_CERTIFICATES`, or `loopback`.
+    Source(SourceId),
     /// A peer of `PEERS`.
     Peer(Url),
 }
@@ -172,8 +141,8 @@ impl FromStr for Voter {
     fn from_str(text: &str) -> Result<Self, Refused> {
         let refused = || {
             Refused::new(format!(
-                "a name of HONEYCOMB_SOURCES, `loopback` or an address of PEERS, with `=weight` behind it where \
-                 the weight is not 1 (at most {})",
+                "a name of HONEYCOMB_SOURCES or HONEYCOMB_CERTIFICATES, `loopback` or an address of PEERS, with \
+                 `=weight` behind it where the weight is not 1 (at most {})",
                 Self::MAX_WEIGHT
             ))
         };

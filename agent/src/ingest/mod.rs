@@ -14,9 +14,12 @@ pub mod settings;
 pub mod source;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub(crate) use authenticator::is_direct_loopback;
-pub use authenticator::{AuthenticationError, SourceAuthenticator, SourceAuthenticatorError};
+pub use authenticator::{
+    AuthenticationError, ClientCertificate, SourceAuthenticator, SourceAuthenticatorError,
+};
 pub use message::{LastIndex, OperationIndex};
 pub use server::Ingest;
 pub use sessions::CommandError;
@@ -24,3 +27,4 @@ pub use settings::IngestSettings;
 pub use source::{
     SessionId, SourceCommand, SourceCursor, SourceEvent, SourceEventKind, SourceId, SourceIdError,
 };
+pub use tls::{IngestTls, TlsError, TlsFile, TlsFiles};

@@ -14,18 +14,21 @@ use axum::{Extension, Json, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{debug, info, warn};
 
-use super::authenticator::SourceAuthenticator;
+use super::authenticator::{ClientCertificate, SourceAuthenticator};
 use super::session;
 use super::sessions::{CommandError, Sessions};
 use super::settings::IngestSettings;
 use super::source::{SourceCommand, SourceCursor, SourceEvent, SourceId};
+use super::tls::is_bad_certificate;
 
 /// Pause after a failed accept: it fails when the process is out of file handles.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -57,6 +60,7 @@ pub struct Ingest {
 #[derive(Clone)]
 struct Connection {
     remote: SocketAddr,
+    certificate: Option<ClientCertificate>,
     ended: CancellationToken,
     _counted: Arc<(OwnedSemaphorePermit, TaskTrackerToken)>,
 }
@@ -110,6 +114,7 @@ impl Ingest {
             };
             let connection = Connection {
                 remote,
+                certificate: None,
                 ended: shutdown.child_token(),
                 _counted: Arc::new((permit, tracker.token())),
             };
@@ -122,10 +127,36 @@ impl Ingest {
     }
 }
 
-/// Speaks HTTP until the connection has become a WebSocket, or was refused.
-async fn handshake(shared: Arc<Shared>, stream: TcpStream, connection: Connection) {
+/// Speaks TLS, if that is set, and HTTP until the connection has become a WebSocket, or was refused.
+async fn handshake(shared: Arc<Shared>, stream: TcpStream, mut connection: Connection) {
     let (remote, ended) = (connection.remote, connection.ended.clone());
-    let header_timeout = shared.settings.header_timeout;
+    let talk = async {
+        let Some(tls) = &shared.settings.tls else {
+            return speak_http(Arc::clone(&shared), stream, connection).await;
+        };
+        match timeout(shared.settings.header_timeout, tls.accept(stream)).await {
+            Ok(Ok((stream, certificate))) => {
+                connection.certificate = certificate;
+                speak_http(Arc::clone(&shared), stream, connection).await;
+            }
+            Ok(Err(error)) if is_bad_certificate(&error) => warn!(%remote, %error, "source refused"),
+            Ok(Err(error)) => debug!(%remote, %error, "TLS handshake failed"),
+            Err(elapsed) => debug!(%remote, error = %elapsed, "TLS handshake failed"),
+        }
+    };
+    tokio::select! {
+        biased;
+        () = ended.cancelled() => {}
+        () = talk => {}
+    }
+}
+
+async fn speak_http(
+    shared: Arc<Shared>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    connection: Connection,
+) {
+    let (remote, header_timeout) = (connection.remote, shared.settings.header_timeout);
     let router = Router::new()
         .fallback(upgrade)
         .layer(Extension(connection))
@@ -136,14 +167,8 @@ async fn handshake(shared: Arc<Shared>, stream: TcpStream, connection: Connectio
         .max_headers(MOST_HEADERS)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
         .with_upgrades();
-    tokio::select! {
-        biased;
-        () = ended.cancelled() => {}
-        served = http => {
-            if let Err(error) = served {
-                debug!(%remote, %error, "handshake failed");
-            }
-        }
+    if let Err(error) = http.await {
+        debug!(%remote, %error, "handshake failed");
     }
 }
 
@@ -154,7 +179,11 @@ async fn upgrade(
     request: Request,
 ) -> Response {
     let remote = connection.remote;
-    let source = match shared.authenticator.authenticate(request.headers(), remote) {
+    let certificate = connection.certificate.as_ref();
+    let source = match shared
+        .authenticator
+        .authenticate(request.headers(), certificate, remote)
+    {
         Ok(source) => source,
         Err(error) => {
             warn!(%remote, %error, "source refused");

@@ -3,21 +3,24 @@
 use std::time::Duration;
 
 use super::assembler::AssemblerLimits;
+use super::tls::IngestTls;
 
 /// What the listener says of itself, and what it puts up with.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct IngestSettings {
     /// This node's name, in the greeting.
     pub node_id: String,
     /// The network we belong to (`dlux`, `spkcc`); sources of others are refused.
     pub network: String,
+    /// How connections are encrypted; without it they are not.
+    pub tls: Option<IngestTls>,
     /// Most bytes of one message.
     pub message_bytes: usize,
     /// Most operations of a `batch` message.
     pub batch_operations: usize,
     /// Most connections at a time, those that are still unknown included.
     pub connections: usize,
-    /// How long a connection may take to ask for its upgrade.
+    /// How long a connection may take for its TLS handshake, and then again to ask for its upgrade.
     pub header_timeout: Duration,
     /// How long it may then take to identify itself.
     pub identify_timeout: Duration,
@@ -37,6 +40,7 @@ impl IngestSettings {
         Self {
             node_id: node_id.into(),
             network: network.into(),
+            tls: None,
             message_bytes: 4 << 20,
             batch_operations: 10_000,
             connections: 64,

@@ -7,22 +7,19 @@ use serde::{Deserialize, Serialize};
 
 use super::message::{LastIndex, OperationIndex};
 
-/// The name of a honeycomb source: the configured one, or `loopback`. 1 to 64 visible ASCII characters.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+/// The name of a honeycomb source: the configured one, or `loopback`. 1 to 64 of a-z, A-Z, 0-9, `.`, `_` and
+/// `-`, so that it can stand in settings, certificates and logs as it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceId(String);
 
 /// Text that cannot name a source.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a source name has 1 to 64 visible ASCII characters, this one has {length} bytes")]
-pub struct SourceIdError {
-    /// Bytes of the refused text.
-    pub length: usize,
-}
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{}", SourceId::ALLOWED)]
+pub struct SourceIdError;
 
 impl SourceId {
-    /// The most bytes a name can have.
-    pub const MAX_BYTES: usize = 64;
+    /// What a name may be.
+    pub const ALLOWED: &str = "a name of 1 to 64 of a-z, A-Z, 0-9, `.`, `_` and `-`";
 
     /// All sources on this machine that came without a token: one operator, whatever their number.
     pub fn loopback() -> Self {
@@ -35,29 +32,16 @@ impl SourceId {
     }
 }
 
-impl TryFrom<String> for SourceId {
-    type Error = SourceIdError;
-
-    fn try_from(text: String) -> Result<Self, SourceIdError> {
-        if (1..=Self::MAX_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            Ok(Self(text))
-        } else {
-            Err(SourceIdError { length: text.len() })
-        }
-    }
-}
-
 impl std::str::FromStr for SourceId {
     type Err = SourceIdError;
 
     fn from_str(text: &str) -> Result<Self, SourceIdError> {
-        Self::try_from(text.to_owned())
-    }
-}
-
-impl From<SourceId> for String {
-    fn from(id: SourceId) -> Self {
-        id.0
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if (1..=64).contains(&text.len()) && text.bytes().all(is_allowed) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(SourceIdError)
+        }
     }
 }
 
@@ -176,9 +160,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_short_visible_ascii() {
-        assert_eq!("honeycomb-1".parse::<SourceId>().unwrap().as_str(), "honeycomb-1");
-        for bad in ["", "a b", "ü", "line\n", &"x".repeat(65)] {
+    fn names_can_stand_in_settings() {
+        for good in ["honeycomb-1", "hive_2.example.org", &"x".repeat(64)] {
+            assert_eq!(good.parse::<SourceId>().unwrap().as_str(), good);
+        }
+        for bad in [
+            "",
+            "a b",
+            "a=b",
+            "a,b",
+            "a/b",
+            "a:1",
+            "ü",
+            "line\n",
+            &"x".repeat(65),
+        ] {
             assert!(bad.parse::<SourceId>().is_err(), "{bad}");
         }
     }

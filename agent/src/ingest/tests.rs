@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use honeygraph_chain::BlockNumber;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -19,6 +19,8 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+
+mod tls;
 
 /// A test that waits this long has failed.
 const HANG: Duration = Duration::from_secs(20);
@@ -59,7 +61,8 @@ async fn start_with_room_for(events: usize, settings: IngestSettings, cursor: Op
             "secret-2-padded-to-16".parse().unwrap(),
         ),
     ];
-    let authenticator = SourceAuthenticator::new(sources).unwrap();
+    let certified = ["hive-2", "hive-3"].map(|name| name.parse().unwrap());
+    let authenticator = SourceAuthenticator::new(sources, certified).unwrap();
     let ingest = Ingest::new(settings, authenticator, move |_| cursor, sender);
     let shutdown = CancellationToken::new();
     let served = tokio::spawn({
@@ -124,11 +127,11 @@ impl Node {
     }
 }
 
-struct Source {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+struct Source<Stream = MaybeTlsStream<TcpStream>> {
+    socket: WebSocketStream<Stream>,
 }
 
-impl Source {
+impl<Stream: AsyncRead + AsyncWrite + Unpin> Source<Stream> {
     async fn identify(&mut self, token: &str) {
         let greeting = self.hear().await;
         assert_eq!(greeting["type"], "connected");

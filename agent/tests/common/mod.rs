@@ -1,18 +1,20 @@
 //! Nodes in this process, on free ports of loopback.
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
 use honeygraph_agent::config::{self, RawConfig};
 use honeygraph_agent::node::RunningNode;
 use honeygraph_agent::replica::ReplicaStatus;
-use honeygraph_chain::{BlockNumber, ContentId};
+use honeygraph_agent::store::Position;
+use honeygraph_chain::{BlockNumber, BlockRange};
 use honeygraph_honeycomb::generator::GeneratorSettings;
 use honeygraph_honeycomb::honeycomb_node::HoneycombNode;
 use honeygraph_honeycomb::receiver::ReceiverSettings;
 use honeygraph_honeycomb::reference_chain::{ChainSettings, ReferenceChain};
+use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 /// Longest wait for anything.
@@ -89,7 +91,7 @@ impl TestNode {
                 .is_some_and(|position| position.state_height >= head)
                 && status
                     .have
-                    .missing_in(honeygraph_chain::BlockRange::new(start, head).unwrap())
+                    .missing_in(BlockRange::new(start, head).unwrap())
                     .next()
                     .is_none()
         })
@@ -102,33 +104,86 @@ impl TestNode {
     }
 }
 
-/// A honeycomb stand-in that replays the published chain.
-pub(crate) fn honeycomb() -> HoneycombNode {
-    let settings = ChainSettings {
-        generator: GeneratorSettings::default(),
-        ..ChainSettings::default()
-    };
-    HoneycombNode::start(ReferenceChain::from_vectors(settings).unwrap())
+/// A honeycomb that replays the published chain, and nodes that keep what they have in one folder.
+pub(crate) struct Network {
+    pub(crate) honeycomb: HoneycombNode,
+    genesis: String,
+    home: TempDir,
 }
 
-/// Writes the genesis document of a honeycomb to a file.
-pub(crate) fn genesis_file(honeycomb: &HoneycombNode, directory: &Path) -> String {
-    let path = directory.join("genesis.json");
-    std::fs::write(&path, honeycomb.read(|chain| chain.genesis_document().to_vec())).unwrap();
-    path.to_str().unwrap().to_owned()
+impl Network {
+    /// A network whose honeycomb has made no block yet.
+    pub(crate) fn start() -> Self {
+        let settings = ChainSettings {
+            generator: GeneratorSettings::default(),
+            ..ChainSettings::default()
+        };
+        let honeycomb = HoneycombNode::start(ReferenceChain::from_vectors(settings).unwrap());
+        let home = tempfile::tempdir().unwrap();
+        let genesis = home.path().join("genesis.json");
+        std::fs::write(
+            &genesis,
+            honeycomb.read(|chain| chain.genesis_document().to_vec()),
+        )
+        .unwrap();
+        Self {
+            honeycomb,
+            genesis: genesis.to_str().unwrap().to_owned(),
+            home,
+        }
+    }
+
+    /// The folder of a node.
+    pub(crate) fn directory(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// Starts a node that knows the genesis document.
+    pub(crate) async fn node(&self, name: &str, flags: &[&str]) -> TestNode {
+        let flags = [&["--genesis-file", &self.genesis], flags].concat();
+        TestNode::start(&self.directory(name), &flags).await
+    }
+
+    /// Starts a node that knows no genesis document.
+    pub(crate) async fn empty_node(&self, name: &str, flags: &[&str]) -> TestNode {
+        TestNode::start(&self.directory(name), flags).await
+    }
+
+    /// Starts a node that the honeycomb feeds.
+    pub(crate) async fn fed_node(&self, name: &str, flags: &[&str]) -> TestNode {
+        let node = self.node(name, flags).await;
+        feed(&self.honeycomb, &node);
+        node
+    }
+
+    /// Has the honeycomb make blocks.
+    pub(crate) fn produce(&self, blocks: u64) {
+        self.honeycomb.produce(blocks).unwrap();
+    }
+
+    /// First block of the chain.
+    pub(crate) fn first_block(&self) -> BlockNumber {
+        self.honeycomb.read(ReferenceChain::genesis_block).next()
+    }
+
+    /// Last block that nodes can have: one is complete once something of the next one has come.
+    pub(crate) fn head(&self) -> BlockNumber {
+        self.honeycomb.head().number.previous().unwrap()
+    }
+
+    /// Waits until a node has the whole chain, and sees that it is this one.
+    pub(crate) async fn wait_complete(&self, node: &TestNode) -> Position {
+        let status = node.wait_complete(self.first_block(), self.head()).await;
+        let position = status.position.unwrap();
+        let reference = self
+            .honeycomb
+            .read(|chain| chain.block(position.state_height).unwrap().block.hash());
+        assert_eq!(position.state_block_hash, Some(reference));
+        position
+    }
 }
 
 /// Has a honeycomb feed a node.
 pub(crate) fn feed(honeycomb: &HoneycombNode, node: &TestNode) {
     honeycomb.add_receiver(&node.url(), ReceiverSettings::new(node.ingest_url()));
-}
-
-/// Hash of a block of the reference chain.
-pub(crate) fn reference_hash(honeycomb: &HoneycombNode, number: BlockNumber) -> ContentId {
-    honeycomb.read(|chain| chain.block(number).unwrap().block.hash())
-}
-
-/// First block of the published chain.
-pub(crate) fn first_block(honeycomb: &HoneycombNode) -> BlockNumber {
-    honeycomb.read(ReferenceChain::genesis_block).next()
 }

@@ -4,22 +4,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use honeygraph_chain::BlockNumber;
-use honeygraph_honeycomb::honeycomb_node::HoneycombNode;
 use honeygraph_honeycomb::reference_chain::ChainBlock;
-use tempfile::TempDir;
 
 use super::gate::Gate;
 use super::peer::ScriptedPeer;
-use crate::common::{TestNode, feed, first_block, genesis_file, honeycomb};
+use crate::common::{Network, TestNode};
 
 /// Blocks of the honeycomb; the published ones and some more.
 const BLOCKS: u64 = 521;
 
 /// A honeycomb and an honest node that has all of its chain.
 pub(crate) struct World {
-    pub(crate) home: TempDir,
-    pub(crate) honeycomb: HoneycombNode,
-    pub(crate) genesis: String,
+    pub(crate) network: Network,
     pub(crate) honest: TestNode,
     /// The blocks that the honest node has.
     pub(crate) chain: Vec<Arc<ChainBlock>>,
@@ -27,21 +23,16 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start() -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let honeycomb = honeycomb();
-        let genesis = genesis_file(&honeycomb, home.path());
-        let flags = ["--genesis-file", &genesis, "--limit-rate-per-address", "100000"];
-        let honest = TestNode::start(&home.path().join("honest"), &flags).await;
-        feed(&honeycomb, &honest);
-        // The last block is complete once something of the next one has come.
-        let head = honeycomb.produce(BLOCKS).unwrap().number.previous().unwrap();
-        honest.wait_complete(first_block(&honeycomb), head).await;
-        let mut chain: Vec<_> = honeycomb.read(|chain| chain.kept().cloned().collect());
+        let network = Network::start();
+        let honest = network
+            .fed_node("honest", &["--limit-rate-per-address", "100000"])
+            .await;
+        network.produce(BLOCKS);
+        network.wait_complete(&honest).await;
+        let mut chain: Vec<_> = network.honeycomb.read(|chain| chain.kept().cloned().collect());
         chain.pop();
         Self {
-            home,
-            honeycomb,
-            genesis,
+            network,
             honest,
             chain,
         }
@@ -63,7 +54,11 @@ impl World {
     /// The chain up to a place, and another one from there on that is right in itself.
     pub(crate) fn other_chain(&self, place: u64) -> Vec<Arc<ChainBlock>> {
         let fork_at = self.at(place).previous().unwrap();
-        let mut other = self.honeycomb.read(|chain| chain.fork(fork_at, 99)).unwrap();
+        let mut other = self
+            .network
+            .honeycomb
+            .read(|chain| chain.fork(fork_at, 99))
+            .unwrap();
         while other.head().number < self.head() {
             other.next_block().unwrap();
         }
@@ -75,7 +70,7 @@ impl World {
     }
 
     pub(crate) fn directory(&self, name: &str) -> PathBuf {
-        self.home.path().join(name)
+        self.network.directory(name)
     }
 
     /// A node that starts at the genesis, with these peers and voters.
@@ -87,12 +82,12 @@ impl World {
         flags: &[&str],
     ) -> TestNode {
         let (peers, voters) = (peers.join(","), voters.join(","));
-        let mut all = vec!["--genesis-file", self.genesis.as_str(), "--sync-interval", "500"];
+        let mut all = vec!["--sync-interval", "500"];
         all.extend(["--peers", peers.as_str(), "--voters", voters.as_str()]);
         // Blocks that nobody could give are soon asked for again.
         all.extend(["--sync-backoff-ms", "100", "--sync-backoff-max-ms", "1000"]);
         all.extend(flags);
-        TestNode::start(&self.directory(name), &all).await
+        self.network.node(name, &all).await
     }
 
     /// A peer that votes for the honest chain and has no blocks for anybody.

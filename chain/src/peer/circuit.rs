@@ -2,18 +2,13 @@
 
 use std::time::Duration;
 
-use super::PeerFault;
+use super::{CircuitSettings, PeerFault};
 
-/// Transport faults in a row that open the circuit.
-const OPENS_AFTER: u32 = 5;
-
-/// How long it stays open before one request may try again.
-const OPEN_FOR: Duration = Duration::from_secs(30);
-
-/// The circuit breaker of one peer. Closed until five transport faults in a row open it; 30 s later one probe
-/// is let through, whose outcome closes or reopens it.
+/// The circuit breaker of one peer. Closed until several transport faults in a row open it (by default 5); some
+/// time later (by default 30 s) one probe is let through, whose outcome closes or reopens it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CircuitBreaker {
+    settings: CircuitSettings,
     state: State,
 }
 
@@ -51,15 +46,18 @@ const fn is_transport(fault: PeerFault) -> bool {
 
 impl CircuitBreaker {
     /// A closed circuit.
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(settings: CircuitSettings) -> Self {
+        Self {
+            settings,
+            state: State::default(),
+        }
     }
 
     /// Whether a request may go out.
     pub fn allows(&self, now: Duration) -> bool {
         match self.state {
             State::Closed { .. } => true,
-            State::Open { since } => now.abs_diff(since) >= OPEN_FOR,
+            State::Open { since } => now.abs_diff(since) >= self.settings.open_for,
             State::Probing { .. } => false,
         }
     }
@@ -76,7 +74,7 @@ impl CircuitBreaker {
     /// When an open circuit lets its probe through.
     pub fn half_opens_at(&self) -> Option<Duration> {
         match self.state {
-            State::Open { since } => Some(since.saturating_add(OPEN_FOR)),
+            State::Open { since } => Some(since.saturating_add(self.settings.open_for)),
             _ => None,
         }
     }
@@ -99,7 +97,9 @@ impl CircuitBreaker {
             return self.on_answer();
         }
         self.state = match self.state {
-            State::Closed { faults } if faults + 1 < OPENS_AFTER => State::Closed { faults: faults + 1 },
+            State::Closed { faults } if faults + 1 < self.settings.opens_after_faults => {
+                State::Closed { faults: faults + 1 }
+            }
             // Late answers to requests from before it opened do not keep it open.
             State::Open { since } => State::Open { since },
             State::Closed { .. } | State::Probing { .. } => State::Open { since: now },
@@ -123,8 +123,8 @@ mod tests {
     }
 
     fn open() -> CircuitBreaker {
-        let mut circuit = CircuitBreaker::new();
-        for _ in 0..OPENS_AFTER {
+        let mut circuit = CircuitBreaker::default();
+        for _ in 0..5 {
             assert!(circuit.allows(at(0)));
             circuit.on_fault(PeerFault::TimedOut, at(0));
         }
@@ -149,13 +149,27 @@ mod tests {
 
     #[test]
     fn only_faults_in_a_row_count() {
-        let mut circuit = CircuitBreaker::new();
+        let mut circuit = CircuitBreaker::default();
         for _ in 0..20 {
             circuit.on_fault(PeerFault::TimedOut, at(0));
             circuit.on_fault(PeerFault::Unreachable, at(0));
             circuit.on_fault(PeerFault::ShortAnswer, at(0));
             assert!(circuit.allows(at(0)));
         }
+    }
+
+    #[test]
+    fn when_it_opens_and_for_how_long_is_a_setting() {
+        let settings = CircuitSettings {
+            opens_after_faults: 2,
+            open_for: Duration::from_secs(7),
+        };
+        let mut circuit = CircuitBreaker::new(settings);
+        circuit.on_fault(PeerFault::TimedOut, at(0));
+        assert!(circuit.allows(at(0)));
+        circuit.on_fault(PeerFault::TimedOut, at(0));
+        assert_eq!(circuit.half_opens_at(), Some(at(7)));
+        assert!(!circuit.allows(at(6)) && circuit.allows(at(7)));
     }
 
     #[test]

@@ -3,11 +3,13 @@
 mod circuit;
 mod fault;
 mod score;
+mod settings;
 mod timeout;
 
 pub use circuit::{CircuitBreaker, CircuitState};
 pub use fault::{LocalFault, PeerFault};
 pub use score::{FaultKind, PeerScore, Standing};
+pub use settings::{BanSettings, CircuitSettings, TimeoutSettings};
 pub use timeout::AdaptiveTimeout;
 
 use std::fmt;

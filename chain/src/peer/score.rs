@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::PeerFault;
+use super::{BanSettings, PeerFault};
 
 /// Bounds of a score.
 const BOUND: f64 = 100.0;
@@ -25,12 +25,6 @@ const PROBATION_BAN_AT: f64 = -10.0;
 /// own network every peer would be banned.
 const AWAY_FLOOR: f64 = -40.0;
 
-/// First ban; each later one is twice as long.
-const FIRST_BAN: Duration = Duration::from_hours(1);
-
-/// Longest ban.
-const LONGEST_BAN: Duration = Duration::from_hours(12);
-
 /// A peer that was not banned for so long after its last ban starts again at the first.
 const BANS_FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
 
@@ -42,8 +36,8 @@ const RELIABILITY_WEIGHT: f64 = 0.1;
 
 /// Score, reliability and bans of one peer, as they are kept across restarts.
 ///
-/// The score lies in [-100, 100] and halves every 600 s. At -50 the peer is banned for 1 h, then 2, 4, 8 and
-/// 12 h, and comes back on probation. Times are Unix times, handed in. After the clock jumped back the score
+/// The score lies in [-100, 100] and halves every 600 s. At -50 the peer is banned, each time for twice as long
+/// (by default 1 h, then 2, 4, 8 and 12 h), and comes back on probation. Times are Unix times, handed in. After the clock jumped back the score
 /// decays, and a ban runs, from the new time on ([`PeerScore::observe`]).
 ///
 /// There is no way to charge a peer for a [`LocalFault`](super::LocalFault).
@@ -181,6 +175,13 @@ impl PeerScore {
         }
     }
 
+    /// Shortens a ban that settings of before made longer than these allow.
+    pub fn shorten_ban(&mut self, bans: &BanSettings) {
+        if let Some(ban) = &mut self.ban {
+            ban.length = ban.length.min(bans.longest());
+        }
+    }
+
     /// A valid answer.
     pub fn record_success(&mut self, now: Duration) {
         self.observe(now);
@@ -192,7 +193,7 @@ impl PeerScore {
     }
 
     /// A fault. A proven lie also wipes out what earlier answers have earned, so that nobody saves up for it.
-    pub fn record_fault(&mut self, fault: PeerFault, now: Duration) {
+    pub fn record_fault(&mut self, fault: PeerFault, now: Duration, bans: &BanSettings) {
         self.observe(now);
         self.reliability -= RELIABILITY_WEIGHT * self.reliability;
         let kind = FaultKind::from(fault);
@@ -208,11 +209,11 @@ impl PeerScore {
             Standing::Banned { .. } => return,
         };
         if kind != FaultKind::Away && self.value <= limit {
-            self.begin_ban(now);
+            self.begin_ban(now, bans);
         }
     }
 
-    fn begin_ban(&mut self, now: Duration) {
+    fn begin_ban(&mut self, now: Duration, bans: &BanSettings) {
         let is_old =
             |ban: Ban| now.saturating_sub(ban.since).saturating_sub(ban.length) >= BANS_FORGOTTEN_AFTER;
         if self.ban.is_some_and(is_old) {
@@ -221,7 +222,7 @@ impl PeerScore {
         let factor = 2_u32.saturating_pow(self.bans);
         self.ban = Some(Ban {
             since: now,
-            length: FIRST_BAN.saturating_mul(factor).min(LONGEST_BAN),
+            length: bans.first.saturating_mul(factor).min(bans.longest()),
         });
         self.bans = self.bans.saturating_add(1);
         self.probation = PROBATION_SUCCESSES;
@@ -251,7 +252,7 @@ impl From<StoredScore> for PeerScore {
             reliability: stored.reliability.clamp(0.0, 1.0),
             ban: stored.ban.map(|ban| Ban {
                 since: ban.since,
-                length: ban.length.min(LONGEST_BAN),
+                length: ban.length.min(BanSettings::LIMIT),
             }),
             bans: stored.bans,
             probation: stored.probation.min(PROBATION_SUCCESSES),
@@ -299,7 +300,7 @@ mod tests {
         }
         assert!((score.value(NOW) - 100.0).abs() < f64::EPSILON);
         assert!(score.reliability() > 0.99);
-        score.record_fault(PeerFault::CheckpointMismatch, NOW);
+        score.record_fault(PeerFault::CheckpointMismatch, NOW, &BanSettings::default());
         assert_eq!(banned_for(&score, NOW), Some(hours(1)));
     }
 
@@ -308,25 +309,48 @@ mod tests {
         let mut score = PeerScore::new();
         let mut now = NOW;
         for length in [1, 2, 4, 8, 12, 12] {
-            score.record_fault(PeerFault::WrongHash, now);
+            score.record_fault(PeerFault::WrongHash, now, &BanSettings::default());
             assert_eq!(banned_for(&score, now), Some(hours(length)));
             now += hours(length);
             assert_eq!(score.standing(now), Standing::Probation);
         }
         now += hours(24);
-        score.record_fault(PeerFault::WrongHash, now);
+        score.record_fault(PeerFault::WrongHash, now, &BanSettings::default());
         assert_eq!(banned_for(&score, now), Some(hours(1)));
+    }
+
+    #[test]
+    fn how_long_a_ban_is_is_a_setting() {
+        let bans = BanSettings {
+            first: Duration::from_secs(10),
+            longest: Duration::from_secs(15),
+        };
+        let mut score = PeerScore::new();
+        let mut now = NOW;
+        for length in [10, 15] {
+            score.record_fault(PeerFault::WrongHash, now, &bans);
+            assert_eq!(banned_for(&score, now), Some(Duration::from_secs(length)));
+            now += Duration::from_secs(length);
+        }
+        let endless = BanSettings {
+            first: Duration::MAX,
+            longest: Duration::MAX,
+        };
+        score.record_fault(PeerFault::WrongHash, now, &endless);
+        assert_eq!(banned_for(&score, now), Some(BanSettings::LIMIT));
+        score.shorten_ban(&bans);
+        assert_eq!(banned_for(&score, now), Some(bans.longest));
     }
 
     #[test]
     fn probation_ends_with_good_answers_and_a_bad_one_bans() {
         let mut score = PeerScore::new();
-        score.record_fault(PeerFault::WrongHash, NOW);
+        score.record_fault(PeerFault::WrongHash, NOW, &BanSettings::default());
         let after = NOW + hours(1);
         let mut failing = score.clone();
-        failing.record_fault(PeerFault::TimedOut, after);
+        failing.record_fault(PeerFault::TimedOut, after, &BanSettings::default());
         assert_eq!(failing.standing(after), Standing::Probation);
-        failing.record_fault(PeerFault::ShortAnswer, after);
+        failing.record_fault(PeerFault::ShortAnswer, after, &BanSettings::default());
         assert_eq!(banned_for(&failing, after), Some(hours(2)));
         for _ in 0..PROBATION_SUCCESSES {
             assert_eq!(score.standing(after), Standing::Probation);
@@ -339,7 +363,7 @@ mod tests {
     fn an_outage_bans_nobody() {
         let mut score = PeerScore::new();
         for _ in 0..1_000 {
-            score.record_fault(PeerFault::Unreachable, NOW);
+            score.record_fault(PeerFault::Unreachable, NOW, &BanSettings::default());
         }
         assert_eq!(score.standing(NOW), Standing::Good);
         assert!((score.value(NOW) + 40.0).abs() < f64::EPSILON);
@@ -350,7 +374,7 @@ mod tests {
         let mut score = PeerScore::new();
         for count in 1..=5 {
             assert_eq!(score.standing(NOW), Standing::Good, "{count}");
-            score.record_fault(PeerFault::BrokenLink, NOW);
+            score.record_fault(PeerFault::BrokenLink, NOW, &BanSettings::default());
         }
         assert!(matches!(score.standing(NOW), Standing::Banned { .. }));
     }
@@ -358,14 +382,14 @@ mod tests {
     #[test]
     fn half_is_forgotten_in_ten_minutes() {
         let mut score = PeerScore::new();
-        score.record_fault(PeerFault::ShortAnswer, NOW);
+        score.record_fault(PeerFault::ShortAnswer, NOW, &BanSettings::default());
         assert!((score.value(NOW + HALF_LIFE) + 5.0).abs() < 1e-9);
     }
 
     #[test]
     fn a_ban_ends_though_the_clock_jumps_back() {
         let mut score = PeerScore::new();
-        score.record_fault(PeerFault::WrongHash, NOW);
+        score.record_fault(PeerFault::WrongHash, NOW, &BanSettings::default());
         let back = NOW.saturating_sub(hours(24 * 365));
         assert_eq!(score.standing(back), Standing::Probation);
         score.observe(back);
@@ -380,7 +404,7 @@ mod tests {
         let score: PeerScore = serde_json::from_str(text).unwrap();
         let start = Duration::from_secs(1);
         assert!(score.value(start) <= 100.0 && score.reliability() >= 0.0);
-        assert_eq!(score.standing(start + LONGEST_BAN), Standing::Probation);
+        assert_eq!(score.standing(start + BanSettings::LIMIT), Standing::Probation);
     }
 
     fn fault() -> impl Strategy<Value = PeerFault> {
@@ -414,7 +438,7 @@ mod tests {
             for (event, step) in events {
                 now = Duration::from_secs(now.as_secs().saturating_add_signed(step));
                 match event {
-                    Some(fault) => score.record_fault(fault, now),
+                    Some(fault) => score.record_fault(fault, now, &BanSettings::default()),
                     None => score.record_success(now),
                 }
                 prop_assert!((-100.0..=100.0).contains(&score.value(now)));
@@ -430,7 +454,7 @@ mod tests {
             }
             prop_assert!(before < 0.001);
             score.observe(now);
-            let end = now + LONGEST_BAN;
+            let end = now + BanSettings::default().longest;
             prop_assert!(!matches!(score.standing(end), Standing::Banned { .. }), "{:?}", score);
         }
     }

@@ -2,17 +2,10 @@
 
 use std::time::Duration;
 
-/// Shortest wait.
-const SHORTEST: Duration = Duration::from_secs(2);
-
-/// Longest wait.
-const LONGEST: Duration = Duration::from_secs(20);
+use super::TimeoutSettings;
 
 /// Round trips a peer may take for one.
 const PATIENCE: u32 = 3;
-
-/// Slowest transfer that is waited for, bytes per second.
-const SLOWEST_BYTES_PER_SECOND: u64 = 128 * 1_024;
 
 /// Assumed for a peer that has not answered yet.
 const FIRST_ROUND_TRIP: Duration = Duration::from_secs(1);
@@ -20,17 +13,21 @@ const FIRST_ROUND_TRIP: Duration = Duration::from_secs(1);
 /// The newest sample weighs one in so many (as in RFC 6298, section 2).
 const SMOOTHING: u32 = 8;
 
-/// The wait for one peer: three times its smoothed round trip, and the time for the bytes at 128 KiB/s,
-/// within 2 to 20 s.
+/// The wait for one peer: three times its smoothed round trip, and the time for the bytes at the slowest speed
+/// that is put up with (by default 128 KiB/s), within bounds (by default 2 to 20 s).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AdaptiveTimeout {
+    settings: TimeoutSettings,
     round_trip: Option<Duration>,
 }
 
 impl AdaptiveTimeout {
     /// For a peer that has not answered yet.
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(settings: TimeoutSettings) -> Self {
+        Self {
+            settings,
+            round_trip: None,
+        }
     }
 
     /// The smoothed round trip; 1 s until there is a sample.
@@ -40,18 +37,20 @@ impl AdaptiveTimeout {
 
     /// How long to wait for an answer that takes `round_trips` questions and about `bytes` bytes.
     pub fn wait_for(&self, round_trips: u32, bytes: u64) -> Duration {
-        let transfer = Duration::from_millis(bytes.saturating_mul(1_000) / SLOWEST_BYTES_PER_SECOND);
+        let slowest = self.settings.slowest_bytes_per_second.max(1);
+        let transfer = Duration::from_millis(bytes.saturating_mul(1_000) / slowest);
         self.round_trip()
             .saturating_mul(PATIENCE)
             .saturating_mul(round_trips.max(1))
             .saturating_add(transfer)
-            .clamp(SHORTEST, LONGEST)
+            .max(self.settings.shortest)
+            .min(self.settings.longest)
     }
 
     /// An answer that took `elapsed` for `round_trips` questions. The transfer is counted in, so a slow line
     /// is given more time.
     pub fn on_answer(&mut self, round_trips: u32, elapsed: Duration) {
-        let sample = (elapsed / round_trips.max(1)).min(LONGEST);
+        let sample = (elapsed / round_trips.max(1)).min(self.settings.longest);
         self.round_trip = Some(match self.round_trip {
             None => sample,
             Some(smoothed) => (smoothed * (SMOOTHING - 1) + sample) / SMOOTHING,
@@ -60,8 +59,8 @@ impl AdaptiveTimeout {
 
     /// No answer in time: the next wait is twice as long (RFC 6298, section 5.5).
     pub fn on_timeout(&mut self) {
-        let round_trip = self.round_trip().max(SHORTEST / PATIENCE);
-        self.round_trip = Some(round_trip.saturating_mul(2).min(LONGEST));
+        let round_trip = self.round_trip().max(self.settings.shortest / PATIENCE);
+        self.round_trip = Some(round_trip.saturating_mul(2).min(self.settings.longest));
     }
 }
 
@@ -71,23 +70,23 @@ mod tests {
 
     #[test]
     fn the_wait_follows_the_peer_within_bounds() {
-        let mut timeout = AdaptiveTimeout::new();
+        let mut timeout = AdaptiveTimeout::default();
         assert_eq!(timeout.wait_for(1, 0), Duration::from_secs(3));
         assert_eq!(timeout.wait_for(1, 1_024 * 1_024), Duration::from_secs(11));
         for _ in 0..100 {
             timeout.on_answer(1, Duration::from_millis(10));
         }
-        assert_eq!(timeout.wait_for(1, 0), SHORTEST);
-        assert_eq!(timeout.wait_for(u32::MAX, u64::MAX), LONGEST);
+        assert_eq!(timeout.wait_for(1, 0), Duration::from_secs(2));
+        assert_eq!(timeout.wait_for(u32::MAX, u64::MAX), Duration::from_secs(20));
         for _ in 0..100 {
             timeout.on_answer(1, Duration::MAX);
         }
-        assert_eq!(timeout.wait_for(1, 0), LONGEST);
+        assert_eq!(timeout.wait_for(1, 0), Duration::from_secs(20));
     }
 
     #[test]
     fn a_slow_peer_gets_more_time_after_each_timeout() {
-        let mut timeout = AdaptiveTimeout::new();
+        let mut timeout = AdaptiveTimeout::default();
         timeout.on_answer(1, Duration::from_millis(1));
         let waits: Vec<u64> = (0..5)
             .map(|_| {
@@ -99,8 +98,27 @@ mod tests {
     }
 
     #[test]
+    fn the_bounds_and_the_speed_are_settings() {
+        let timeout = AdaptiveTimeout::new(TimeoutSettings {
+            shortest: Duration::from_secs(5),
+            longest: Duration::from_mins(2),
+            slowest_bytes_per_second: 1_000,
+        });
+        assert_eq!(timeout.wait_for(1, 0), Duration::from_secs(5));
+        assert_eq!(timeout.wait_for(1, 30_000), Duration::from_secs(33));
+        assert_eq!(timeout.wait_for(1, u64::MAX), Duration::from_mins(2));
+        let mut nonsense = AdaptiveTimeout::new(TimeoutSettings {
+            shortest: Duration::MAX,
+            longest: Duration::ZERO,
+            slowest_bytes_per_second: 0,
+        });
+        nonsense.on_timeout();
+        assert_eq!(nonsense.wait_for(1, 1), Duration::ZERO);
+    }
+
+    #[test]
     fn many_questions_share_the_time_they_took() {
-        let mut timeout = AdaptiveTimeout::new();
+        let mut timeout = AdaptiveTimeout::default();
         timeout.on_answer(20, Duration::from_secs(10));
         assert_eq!(timeout.round_trip(), Duration::from_millis(500));
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The two times of a step.
+/// When a step happens.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now {
     /// Unix time, which may jump; for what is stored.
@@ -10,6 +10,8 @@ pub(super) struct Now {
     /// Unix time until the clock first jumps back, and from then on the same with every jump taken out; for
     /// everything else.
     pub(super) steady: Duration,
+    /// Counts steps, from 1 on: tells what came first where two things happened at one time.
+    pub(super) step: u64,
 }
 
 /// Turns Unix times that may jump back into times that do not.
@@ -17,11 +19,13 @@ pub(super) struct Now {
 pub(super) struct SteadyClock {
     last: Duration,
     jumped_back: Duration,
+    steps: u64,
 }
 
 impl SteadyClock {
     /// The times of a step that happens now.
     pub(super) fn advance(&mut self, wall: Duration) -> Now {
+        self.steps += 1;
         let now = self.at(wall);
         self.jumped_back = now.steady.saturating_sub(wall);
         self.last = now.steady;
@@ -31,7 +35,8 @@ impl SteadyClock {
     /// The times at a moment, without a step.
     pub(super) fn at(&self, wall: Duration) -> Now {
         let steady = wall.saturating_add(self.jumped_back).max(self.last);
-        Now { wall, steady }
+        let step = self.steps;
+        Now { wall, steady, step }
     }
 
     /// The Unix time of a steady time.

@@ -97,17 +97,18 @@ pub enum Event {
         /// From sending the request to the last byte.
         elapsed: Duration,
     },
-    /// A fetch brought a valid prefix of its range.
+    /// A fetch brought a valid prefix of its range, or all of it in an answer that did not end as it must.
     FetchPartly {
         /// Which.
         request: RequestId,
-        /// Blocks of the prefix.
+        /// Blocks of the prefix; all that were asked for where only the end of the answer is missing.
         blocks: u64,
         /// Bytes received.
         bytes: u64,
         /// From sending the request to the last byte.
         elapsed: Duration,
-        /// Why there is no more; nothing if the answer was cut at the byte limit, as agreed.
+        /// Why there is no more, or what is wrong with the end; nothing if the answer was cut at the byte limit,
+        /// as agreed.
         fault: Option<FetchFault>,
     },
     /// A fetch brought nothing.
@@ -205,9 +206,9 @@ pub struct AvoidedPeer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum RetryHold {
-    /// Its back-off.
+    /// Its back-off, or a peer that was not there when it failed.
     BackOff,
-    /// The end of its quarantine, or a new peer.
+    /// The end of its quarantine, or such a peer.
     Quarantine,
 }
 

@@ -8,6 +8,9 @@
 //! verified (handed over to be committed) or quarantined. Near the head comes first, then the gaps below; in
 //! each region the lowest missing range is always allowed, everything behind it only within three limits:
 //! requests in flight, blocks and bytes.
+//!
+//! A range that failed waits: for a back-off, or in quarantine. It waits for the peers that were there. One that
+//! is new, comes back from a ban or an open circuit, or has got the blocks since, is asked at once, and once.
 
 mod blame;
 mod clock;
@@ -110,6 +113,7 @@ impl Planner {
         self.give_up_overdue(now);
         self.release_quarantined(now);
         self.cancel_unneeded();
+        self.peers.notice_returns(now);
         self.hedge(now);
         self.fill(now);
         self.ranges.forget_beyond(self.settings.tracked_ranges_max);

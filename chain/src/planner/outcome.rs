@@ -81,23 +81,8 @@ impl Planner {
 
     fn see(&mut self, id: PeerId, profile: PeerProfile, score: PeerScore, now: Now) {
         if let Some(peer) = self.peers.get_mut(&id) {
-            peer.profile = profile;
+            peer.update(profile, now);
             return;
-        }
-        // Somebody new may have what all others failed to give.
-        for tracked in self.ranges.tracked_mut() {
-            let serves = profile
-                .available
-                .and_then(|available| available.intersection(tracked.range))
-                .is_some();
-            if serves
-                && matches!(tracked.state, RangeState::Quarantined { .. })
-                && !tracked.history.avoids(&id, now.steady)
-            {
-                tracked.state = RangeState::Missing {
-                    not_before: now.steady,
-                };
-            }
         }
         let peer = Peer::new(profile, score, &self.settings);
         self.peers.add(id, peer, self.settings.peers_max.max(1), now);
@@ -129,6 +114,9 @@ impl Planner {
     }
 
     /// Blocks came: all that were asked for, or only the first `blocks`.
+    ///
+    /// They are kept whatever came after them. Only an answer without a fault is a success of the peer: one
+    /// that breaks off behind the last block, without its end, is a fault like one that breaks off before.
     fn on_answer(
         &mut self,
         id: RequestId,
@@ -164,7 +152,6 @@ impl Planner {
             bytes,
             now,
         );
-        let fault = fault.filter(|_| blocks < asked.len());
         if let Some(peer) = self.peers.get_mut(&request.peer)
             && fault.is_none()
         {
@@ -290,6 +277,7 @@ impl Planner {
                 history.avoid.retain(|avoided| avoided.until > now.steady);
                 let wait = random::back_off(&mut self.random, settings, history.attempts);
                 history.attempts = history.attempts.saturating_add(1);
+                history.failed_in = now.step;
                 if let Some((reason, length)) = avoid {
                     for peer in at_fault {
                         history.note(AvoidedPeer {

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use super::clock::Now;
 use super::message::{FetchKind, PeerProfile};
 use super::random;
-use super::ranges::History;
+use super::ranges::{History, Tracked};
 use super::settings::PlannerSettings;
 use crate::block_number::{BlockNumber, BlockRange};
 use crate::peer::{AdaptiveTimeout, CircuitBreaker, FaultKind, PeerFault, PeerId, PeerScore, Standing};
@@ -29,22 +29,65 @@ pub(super) struct Peer {
     pub(super) paused_until: Duration,
     successes: u32,
     setbacks_in_a_row: u32,
+    /// The step since which neither a ban nor its circuit shuts it out; none while one does.
+    let_in: Option<u64>,
+    /// The step in which it last said that it has more, and what it had before.
+    grew_in: u64,
+    had: Option<BlockRange>,
 }
 
 impl Peer {
-    pub(super) fn new(profile: PeerProfile, score: PeerScore, settings: &PlannerSettings) -> Self {
+    pub(super) fn new(profile: PeerProfile, mut score: PeerScore, settings: &PlannerSettings) -> Self {
+        score.shorten_ban(&settings.ban);
         Self {
             profile,
             score,
-            circuit: CircuitBreaker::new(),
-            timeout: AdaptiveTimeout::new(),
+            circuit: CircuitBreaker::new(settings.circuit),
+            timeout: AdaptiveTimeout::new(settings.timeout),
             in_flight: 0,
             window: settings.peer_window_first.max(1),
             range_blocks: settings.range_blocks_first.max(1),
             paused_until: Duration::ZERO,
             successes: 0,
             setbacks_in_a_row: 0,
+            let_in: None,
+            grew_in: 0,
+            had: None,
         }
+    }
+
+    /// What it says of itself now.
+    pub(super) fn update(&mut self, profile: PeerProfile, now: Now) {
+        let had = self.profile.available;
+        let grew = profile.available.is_some_and(|available| {
+            had.is_none_or(|had| available.start() < had.start() || had.end() < available.end())
+        });
+        if grew {
+            self.grew_in = now.step;
+            self.had = had;
+        }
+        self.profile = profile;
+    }
+
+    /// Notices when it is shut out and when it is back.
+    fn notice_return(&mut self, now: Now) {
+        let is_banned = matches!(self.score.standing(now.wall), Standing::Banned { .. });
+        if is_banned || !self.circuit.allows(now.steady) {
+            self.let_in = None;
+        } else if self.let_in.is_none() {
+            self.let_in = Some(now.step);
+        }
+    }
+
+    /// The step in which it last came, came back, or got more blocks.
+    fn newest_step(&self) -> u64 {
+        self.let_in.unwrap_or_default().max(self.grew_in)
+    }
+
+    /// Whether it could not be asked for a block in a step, and can be since.
+    fn is_new_for(&self, number: BlockNumber, failed_in: u64) -> bool {
+        self.let_in.is_some_and(|step| step > failed_in)
+            || (self.grew_in > failed_in && !self.had.is_some_and(|had| had.contains(number)))
     }
 
     /// Whether it may be sent one more request now.
@@ -109,7 +152,7 @@ impl Peer {
         settings: &PlannerSettings,
         random: &mut ChaCha8Rng,
     ) {
-        self.score.record_fault(fault, now.wall);
+        self.score.record_fault(fault, now.wall, &settings.ban);
         self.circuit.on_fault(fault, now.steady);
         self.successes = 0;
         match fault {
@@ -219,26 +262,32 @@ impl PeerTable {
         self.peers.insert(id, peer);
     }
 
-    /// Whether any peer may be sent a request.
-    pub(super) fn any_ready(&self, now: Now) -> bool {
-        self.peers.values().any(|peer| peer.is_ready(now))
+    /// Notices which peers are shut out and which are back.
+    pub(super) fn notice_returns(&mut self, now: Now) {
+        for peer in self.peers.values_mut() {
+            peer.notice_return(now);
+        }
     }
 
-    /// The lowest block at or above `number` that a ready peer, which the range does not avoid, says it has.
-    pub(super) fn next_served(
-        &self,
-        number: BlockNumber,
-        history: Option<&History>,
-        now: Now,
-    ) -> Option<BlockNumber> {
+    /// The step in which the newest of the peers that may be sent a request came, came back or got more blocks;
+    /// nothing if there is no such peer.
+    pub(super) fn newest_ready(&self, now: Now) -> Option<u64> {
+        self.peers
+            .values()
+            .filter(|peer| peer.is_ready(now))
+            .map(Peer::newest_step)
+            .max()
+    }
+
+    /// The lowest block at or above `number` that a peer says it has which can be asked for the range.
+    pub(super) fn next_served(&self, number: BlockNumber, past: Past<'_>, now: Now) -> Option<BlockNumber> {
         self.peers
             .iter()
-            .filter(|(id, peer)| {
-                peer.is_ready(now) && !history.is_some_and(|history| history.avoids(id, now.steady))
+            .filter_map(|(id, peer)| {
+                let available = peer.profile.available?;
+                let first = available.start().max(number);
+                (first <= available.end() && past.allows(id, peer, first, now)).then_some(first)
             })
-            .filter_map(|(_, peer)| peer.profile.available)
-            .filter(|available| available.end() >= number)
-            .map(|available| available.start().max(number))
             .min()
     }
 
@@ -257,8 +306,7 @@ impl PeerTable {
             };
             let fits = available.contains(wish.number)
                 && wish.except != Some(id)
-                && !wish.history.is_some_and(|history| history.avoids(id, now.steady))
-                && peer.is_ready(now);
+                && wish.past.allows(id, peer, wish.number, now);
             if !fits {
                 continue;
             }
@@ -274,13 +322,53 @@ impl PeerTable {
     }
 }
 
+/// What a range has gone through, as far as it matters for whom to ask.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Past<'a> {
+    /// Nothing went wrong with it yet.
+    Clean,
+    /// It failed and may be fetched again.
+    Over(&'a History),
+    /// It failed and waits: only for a peer that was not there is it time already.
+    Waiting(&'a History),
+}
+
+impl<'a> Past<'a> {
+    pub(super) fn of(tracked: Option<&'a Tracked>, now: Now) -> Self {
+        match tracked {
+            None => Self::Clean,
+            Some(tracked) if tracked.state.waits(now.steady) => Self::Waiting(&tracked.history),
+            Some(tracked) => Self::Over(&tracked.history),
+        }
+    }
+
+    /// Failed attempts so far.
+    pub(super) fn attempts(self) -> u32 {
+        match self {
+            Self::Clean => 0,
+            Self::Over(history) | Self::Waiting(history) => history.attempts,
+        }
+    }
+
+    /// Whether a peer can be asked now for a block of the range.
+    fn allows(self, id: &PeerId, peer: &Peer, number: BlockNumber, now: Now) -> bool {
+        let avoids = |history: &History| history.avoids(id, now.steady);
+        peer.is_ready(now)
+            && match self {
+                Self::Clean => true,
+                Self::Over(history) => !avoids(history),
+                Self::Waiting(history) => !avoids(history) && peer.is_new_for(number, history.failed_in),
+            }
+    }
+}
+
 /// What a peer is looked for.
 #[derive(Debug)]
 pub(super) struct Wish<'a> {
     /// First block to ask it for.
     pub(super) number: BlockNumber,
     /// What the range has gone through.
-    pub(super) history: Option<&'a History>,
+    pub(super) past: Past<'a>,
     /// Who sends what comes just before in the same period.
     pub(super) preferred: Option<&'a PeerId>,
     /// Who is asked already.

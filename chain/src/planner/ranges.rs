@@ -43,6 +43,15 @@ impl RangeState {
         }
     }
 
+    /// Whether the range is to be fetched, but not yet.
+    pub(super) fn waits(&self, now: Duration) -> bool {
+        match self {
+            Self::Missing { not_before } => *not_before > now,
+            Self::Quarantined { until } => *until > now,
+            _ => false,
+        }
+    }
+
     /// Bytes in memory.
     pub(super) const fn bytes(&self) -> u64 {
         match self {
@@ -56,6 +65,8 @@ impl RangeState {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct History {
     pub(super) attempts: u32,
+    /// The step of the last failed attempt; 0 if that was before this planner.
+    pub(super) failed_in: u64,
     pub(super) avoid: Vec<AvoidedPeer>,
 }
 
@@ -86,6 +97,7 @@ impl History {
     /// Adds what another range has gone through.
     pub(super) fn merge(&mut self, other: Self) {
         self.attempts = self.attempts.max(other.attempts);
+        self.failed_in = self.failed_in.max(other.failed_in);
         for avoided in other.avoid {
             self.note(avoided);
         }
@@ -253,8 +265,14 @@ impl RangeTable {
         gone
     }
 
-    /// The lowest range inside of `region` that may be fetched now: as far as it is of one kind.
-    pub(super) fn next_missing(&self, region: BlockRange, now: Duration) -> Option<BlockRange> {
+    /// The lowest range inside of `region` that may be fetched now: as far as it is of one kind. One that waits
+    /// may be if it failed before `newest_peer`, the step in which the newest of the peers came.
+    pub(super) fn next_missing(
+        &self,
+        region: BlockRange,
+        newest_peer: u64,
+        now: Duration,
+    ) -> Option<BlockRange> {
         let mut rest = region;
         loop {
             let run = self.wanted.run_from(rest.start())?.intersection(rest)?;
@@ -264,7 +282,13 @@ impl RangeTable {
                 let end = next.map_or(run.end(), |(next, _)| next.saturating_sub(1));
                 return Some(span(start, end));
             };
-            if matches!(tracked.state, RangeState::Missing { not_before } if not_before <= now) {
+            let is_free = match tracked.state {
+                RangeState::Missing { .. } | RangeState::Quarantined { .. } => {
+                    !tracked.state.waits(now) || tracked.history.failed_in < newest_peer
+                }
+                _ => false,
+            };
+            if is_free {
                 return span(start, tracked.range.end()).intersection(region);
             }
             rest = after(tracked.range, region.end())?;

@@ -40,7 +40,8 @@ impl Planner {
     }
 
     /// A planner that goes on with a stored retry queue. It wants the blocks of the queue until
-    /// [`WantedChanged`](super::Event::WantedChanged) says otherwise. No wait is longer than the settings
+    /// [`WantedChanged`](super::Event::WantedChanged) says otherwise. All peers are new to it, so each may be asked
+    /// once before a range's wait is over, except where the entry says not to. No wait is longer than the settings
     /// allow, whatever the queue and the clock say; where entries overlap the first one counts.
     pub fn restore(
         settings: PlannerSettings,
@@ -57,6 +58,7 @@ impl Planner {
         for entry in queue.into_iter().take(settings.tracked_ranges_max) {
             let mut history = History {
                 attempts: entry.attempts,
+                failed_in: 0,
                 avoid: Vec::new(),
             };
             for avoided in entry.avoid {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::clock::Now;
 use super::cut::cut;
 use super::message::{Action, FetchOrder, RequestId};
-use super::peers::Wish;
+use super::peers::{Past, Wish};
 use super::ranges::{RangeState, after, span};
 use super::{Planner, Request};
 use crate::block_number::{BlockNumber, BlockRange};
@@ -72,27 +72,28 @@ impl Planner {
         let is_older = region.start() < self.near_from;
         let mut rest = Some(region);
         while let Some(open) = rest {
-            let Some(piece) = self.ranges.next_missing(open, now.steady) else {
+            let Some(newest_peer) = self.peers.newest_ready(now) else {
                 return;
             };
-            if !self.peers.any_ready(now) {
+            let Some(piece) = self.ranges.next_missing(open, newest_peer, now.steady) else {
                 return;
-            }
-            let tracked = self.ranges.holding(piece.start());
-            let history = tracked.map(|tracked| &tracked.history);
-            let served = self.peers.next_served(piece.start(), history, now);
+            };
+            let past = Past::of(self.ranges.holding(piece.start()), now);
+            let served = self.peers.next_served(piece.start(), past, now);
             let Some(start) = served.filter(|start| *start <= piece.end()) else {
-                rest = match (history, served) {
+                rest = match (past, served) {
                     // Nobody has it or anything above it.
-                    (None, None) => return,
-                    (None, Some(next)) if next > region.end() => return,
-                    (None, Some(next)) => Some(span(next, region.end())),
-                    (Some(_), _) => after(piece, region.end()),
+                    (Past::Clean, None) => return,
+                    (Past::Clean, Some(next)) if next > region.end() => return,
+                    (Past::Clean, Some(next)) => Some(span(next, region.end())),
+                    _ => after(piece, region.end()),
                 };
                 continue;
             };
             let is_front = start == front.start();
-            if history.is_none() && !is_front && self.ranges.tracked_len() >= self.settings.tracked_ranges_max
+            if matches!(past, Past::Clean)
+                && !is_front
+                && self.ranges.tracked_len() >= self.settings.tracked_ranges_max
             {
                 rest = after(piece, region.end());
                 continue;
@@ -161,10 +162,10 @@ impl Planner {
     /// The request to send for the beginning of `range`, if a peer can be asked.
     fn propose(&mut self, range: BlockRange, besides: Option<RequestId>, now: Now) -> Option<Proposal> {
         let preferred = self.sender_before(range.start()).cloned();
-        let history = self.ranges.holding(range.start()).map(|tracked| &tracked.history);
+        let past = Past::of(self.ranges.holding(range.start()), now);
         let wish = Wish {
             number: range.start(),
-            history,
+            past,
             preferred: preferred.as_ref(),
             except: besides
                 .and_then(|request| self.requests.get(&request))
@@ -178,7 +179,7 @@ impl Planner {
         let limit = range.end().min(available.end());
         let cut = cut(&self.schedule, range.start(), blocks, limit);
         let expected_bytes = self.block_bytes.saturating_mul(cut.len());
-        let attempts = history.map_or(0, |history| history.attempts).min(16);
+        let attempts = past.attempts().min(16);
         let byte_limit = expected_bytes
             .saturating_mul(ANSWER_SLACK)
             .max(self.settings.answer_bytes_min)

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::peer::{BanSettings, CircuitSettings, TimeoutSettings};
+
 const MEBIBYTE: u64 = 1_024 * 1_024;
 
 /// Limits and first values of the planner.
@@ -54,6 +56,12 @@ pub struct PlannerSettings {
     pub rate_limit_pause_max: Duration,
     /// How much later than its time-out a request is given up by the planner itself.
     pub timeout_grace: Duration,
+    /// When a peer that cannot be reached is left alone.
+    pub circuit: CircuitSettings,
+    /// How long a peer that lied is banned.
+    pub ban: BanSettings,
+    /// How long an answer is waited for.
+    pub timeout: TimeoutSettings,
     /// Most peers that are known at once.
     pub peers_max: usize,
     /// Most ranges with a state or a history of their own.
@@ -86,6 +94,9 @@ impl Default for PlannerSettings {
             back_off_max: Duration::from_mins(1),
             rate_limit_pause_max: Duration::from_mins(5),
             timeout_grace: Duration::from_secs(1),
+            circuit: CircuitSettings::default(),
+            ban: BanSettings::default(),
+            timeout: TimeoutSettings::default(),
             peers_max: 256,
             tracked_ranges_max: 4_096,
         }

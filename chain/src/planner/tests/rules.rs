@@ -1,7 +1,7 @@
 //! One rule a test.
 
 use super::*;
-use crate::peer::{LocalFault, PeerFault, Standing};
+use crate::peer::{CircuitState, LocalFault, PeerFault, Standing};
 
 const BATCH: FetchKind = FetchKind::Batch;
 
@@ -172,6 +172,48 @@ fn a_valid_prefix_is_kept() {
 }
 
 #[test]
+fn a_whole_range_in_an_answer_without_an_end_is_kept_and_is_no_success() {
+    let mut planner = planner();
+    planner.step(wanted(range(2, 101)), START);
+    let order = fetches(&planner.step(seen(0, BATCH, all()), START)).remove(0);
+    let event = Event::FetchPartly {
+        request: order.request,
+        blocks: order.range.len(),
+        bytes: 100_000,
+        elapsed: Duration::from_millis(10),
+        fault: Some(PeerFault::ShortAnswer.into()),
+    };
+    let kept = Action::Keep {
+        request: order.request,
+        range: order.range,
+    };
+    assert_eq!(planner.step(event, START), [kept]);
+    assert!(planner.retry_queue().is_empty());
+    let view = planner.peers(START).next().unwrap();
+    assert!((view.score.value(START) + 10.0).abs() < f64::EPSILON);
+    assert!(view.score.reliability() < 0.5);
+    assert_eq!(view.window, 1);
+}
+
+#[test]
+fn a_fault_of_ours_after_the_last_block_is_neither_success_nor_fault() {
+    let mut planner = planner();
+    planner.step(wanted(range(2, 101)), START);
+    let order = fetches(&planner.step(seen(0, BATCH, all()), START)).remove(0);
+    let event = Event::FetchPartly {
+        request: order.request,
+        blocks: order.range.len(),
+        bytes: 100_000,
+        elapsed: Duration::from_millis(10),
+        fault: Some(LocalFault::Internal("out of memory".to_owned()).into()),
+    };
+    planner.step(event, START);
+    assert_eq!(planner.stage_of(number(50)), Some(RangeStage::Buffered));
+    let view = planner.peers(START).next().unwrap();
+    assert_eq!((view.score.value(START), view.window), (0.0, 2));
+}
+
+#[test]
 fn an_answer_cut_at_the_byte_limit_is_a_success() {
     let mut planner = planner();
     planner.step(wanted(range(2, 101)), START);
@@ -266,6 +308,150 @@ fn five_bad_peers_quarantine_a_range_until_a_new_one_comes() {
     assert_eq!(released.range, range(2, 101));
     let actions = planner.step(seen(9, BATCH, all()), now);
     assert_eq!(fetches(&actions)[0].peer, peer(9));
+}
+
+/// A planner with a range that has failed often and waits for another minute.
+fn waiting(range: BlockRange, hold: RetryHold) -> Planner {
+    let entry = RetryEntry {
+        range,
+        attempts: 20,
+        not_before: START + Duration::from_mins(1),
+        hold,
+        avoid: Vec::new(),
+    };
+    let settings = PlannerSettings::default();
+    Planner::restore(settings, CheckpointSchedule::default(), 3, vec![entry], START)
+}
+
+#[test]
+fn a_range_that_waits_is_asked_at_once_from_a_new_peer_and_from_no_other() {
+    let mut planner = waiting(range(2, 101), RetryHold::BackOff);
+    let order = fetches(&planner.step(seen(0, BATCH, all()), START)).remove(0);
+    assert_eq!(order.range, range(2, 101));
+    assert!(fail(&mut planner, &order, PeerFault::NotFound, START).is_empty());
+    planner.step(Event::PeerRemoved { peer: peer(0) }, START);
+    let again = planner.step(seen(0, BATCH, all()), START);
+    assert!(
+        fetches(&again).is_empty(),
+        "it said that it does not have the range"
+    );
+    let other = planner.step(seen(1, BATCH, range(102, 200)), START);
+    assert!(fetches(&other).is_empty(), "it does not have the range");
+    let order = fetches(&planner.step(seen(2, BATCH, all()), START)).remove(0);
+    assert_eq!((&order.peer, order.range), (&peer(2), range(2, 101)));
+    // Once each: now the range waits for everybody.
+    assert!(
+        fail(
+            &mut planner,
+            &order,
+            PeerFault::ServerError { status: 500 },
+            START
+        )
+        .is_empty()
+    );
+    assert!(fetches(&planner.step(seen(2, BATCH, all()), START)).is_empty());
+    let queue = planner.retry_queue();
+    assert_eq!((queue[0].attempts, queue[0].not_before > START), (22, true));
+}
+
+#[test]
+fn a_peer_that_comes_back_from_a_ban_is_asked_at_once() {
+    for hold in [RetryHold::BackOff, RetryHold::Quarantine] {
+        let mut planner = waiting(range(2, 101), hold);
+        let back = START + Duration::from_secs(20);
+        let mut score = PeerScore::new();
+        let settings = PlannerSettings::default();
+        let lied = back.saturating_sub(Duration::from_hours(1));
+        score.record_fault(PeerFault::WrongHash, lied, &settings.ban);
+        let banned = Event::PeerSeen {
+            peer: peer(0),
+            profile: PeerProfile {
+                available: Some(all()),
+                kind: BATCH,
+            },
+            score,
+        };
+        assert!(planner.step(banned, START).is_empty());
+        let mut quiet = planner.clone();
+        // Also for what has failed while it was banned.
+        let order = fetches(&planner.step(seen(1, BATCH, all()), START)).remove(0);
+        fail(
+            &mut planner,
+            &order,
+            PeerFault::ServerError { status: 500 },
+            START,
+        );
+        planner.step(Event::PeerRemoved { peer: peer(1) }, START);
+        assert!(
+            planner.retry_queue()[0].not_before > back,
+            "another seed waits longer"
+        );
+        for planner in [&mut planner, &mut quiet] {
+            let mut now = START;
+            assert_eq!(next_fetch(planner, &mut now).range, range(2, 101));
+            assert_eq!(now, back);
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_comes_back_from_an_open_circuit_is_asked_at_once() {
+    let mut planner = waiting(range(2, 101), RetryHold::BackOff);
+    let order = fetches(&planner.step(seen(0, BATCH, all()), START)).remove(0);
+    fail(&mut planner, &order, PeerFault::Unreachable, START);
+    for _ in 0..4 {
+        let fault = PeerFault::Unreachable;
+        planner.step(Event::PeerFaulted { peer: peer(0), fault }, START);
+    }
+    let back = START + Duration::from_secs(30);
+    assert!(
+        planner.retry_queue()[0].not_before > back,
+        "another seed waits longer"
+    );
+    let mut now = START;
+    let probe = next_fetch(&mut planner, &mut now);
+    assert_eq!((probe.range, now), (range(2, 101), back));
+    // Until the probe has come back it is not all there: what fails meanwhile is asked from it then.
+    planner.step(seen(1, BATCH, range(102, 200)), now);
+    let other = fetches(&planner.step(wanted(range(2, 150)), now)).remove(0);
+    assert_eq!((&other.peer, other.range), (&peer(1), range(102, 150)));
+    fail(&mut planner, &other, PeerFault::ServerError { status: 500 }, now);
+    let orders = fetches(&succeed(&mut planner, &probe, now));
+    assert_eq!((&orders[0].peer, orders[0].range), (&peer(0), range(102, 150)));
+}
+
+#[test]
+fn a_peer_that_gets_the_blocks_later_is_asked_for_them_at_once() {
+    let mut planner = planner();
+    planner.step(seen(0, BATCH, range(1, 89)), START);
+    planner.step(seen(1, BATCH, all()), START);
+    let order = fetches(&planner.step(wanted(range(90, 99)), START)).remove(0);
+    let fault = PeerFault::ServerError { status: 500 };
+    assert!(fail(&mut planner, &order, fault, START).is_empty());
+    assert!(fetches(&planner.step(seen(0, BATCH, range(1, 89)), START)).is_empty());
+    let order = fetches(&planner.step(seen(0, BATCH, range(1, 95)), START)).remove(0);
+    assert_eq!((&order.peer, order.range), (&peer(0), range(90, 95)));
+}
+
+#[test]
+fn a_peer_is_not_asked_again_for_what_it_failed_because_it_got_more() {
+    let mut planner = waiting(range(90, 99), RetryHold::BackOff);
+    let order = fetches(&planner.step(seen(0, BATCH, range(1, 95)), START)).remove(0);
+    assert_eq!(order.range, range(90, 95));
+    fail(
+        &mut planner,
+        &order,
+        PeerFault::ServerError { status: 500 },
+        START,
+    );
+    let rested = START + Duration::from_secs(1);
+    assert!(
+        planner.retry_queue()[0].not_before > rested,
+        "another seed waits longer"
+    );
+    let orders = fetches(&planner.step(seen(0, BATCH, range(1, 99)), rested));
+    let asked: Vec<BlockRange> = orders.iter().map(|order| order.range).collect();
+    assert_eq!(asked, [range(96, 99)]);
 }
 
 #[test]
@@ -391,6 +577,51 @@ fn a_rate_limit_is_obeyed_and_costs_nothing() {
     assert_eq!(next_fetch(&mut planner, &mut now).range, order.range);
     assert_eq!(now, START + Duration::from_secs(7));
     assert!(planner.retry_queue().is_empty());
+}
+
+#[test]
+fn how_peers_are_treated_is_a_setting() {
+    let seconds = Duration::from_secs;
+    let mut settings = PlannerSettings::default();
+    settings.timeout.shortest = seconds(9);
+    settings.circuit.opens_after_faults = 1;
+    settings.circuit.open_for = seconds(77);
+    settings.ban.first = seconds(99);
+    settings.ban.longest = seconds(99);
+    let mut stored = PeerScore::new();
+    stored.record_fault(PeerFault::WrongHash, START, &PlannerSettings::default().ban);
+    let mut planner = Planner::new(settings, CheckpointSchedule::default(), 1);
+    planner.step(wanted(range(2, 101)), START);
+    let order = fetches(&planner.step(seen(0, BATCH, all()), START)).remove(0);
+    assert_eq!(order.timeout, seconds(9));
+    fail(&mut planner, &order, PeerFault::Unreachable, START);
+    let circuit = |planner: &Planner, now| planner.peers(now).next().unwrap().circuit;
+    assert_eq!(circuit(&planner, START + seconds(76)), CircuitState::Open);
+    assert_eq!(circuit(&planner, START + seconds(77)), CircuitState::HalfOpen);
+    let fault = PeerFault::WrongHash;
+    planner.step(Event::PeerFaulted { peer: peer(0), fault }, START);
+    let until = START + seconds(99);
+    let profile = PeerProfile {
+        available: Some(all()),
+        kind: BATCH,
+    };
+    let score = stored;
+    planner.step(
+        Event::PeerSeen {
+            peer: peer(1),
+            profile,
+            score,
+        },
+        START,
+    );
+    for view in planner.peers(START) {
+        assert_eq!(
+            view.score.standing(START),
+            Standing::Banned { until },
+            "{}",
+            view.id
+        );
+    }
 }
 
 #[test]

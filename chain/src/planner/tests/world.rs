@@ -19,6 +19,8 @@ enum Temper {
     Lying,
     /// With half of what it was asked for.
     Halving,
+    /// With everything that it was asked for, but without an end.
+    Unending,
 }
 
 const BLOCK_BYTES: u64 = 1_500;
@@ -159,6 +161,7 @@ impl World {
                 elapsed: LATENCY,
             },
             Temper::Halving => partly(blocks / 2, Some(PeerFault::ShortAnswer.into())),
+            Temper::Unending => partly(blocks, Some(PeerFault::ShortAnswer.into())),
             Temper::Stalling => Event::FetchFailed {
                 request,
                 fault: PeerFault::TimedOut.into(),
@@ -252,6 +255,7 @@ fn temper() -> impl Strategy<Value = Temper> {
         Just(Temper::Stalling),
         Just(Temper::Lying),
         Just(Temper::Halving),
+        Just(Temper::Unending),
         prop::sample::select(vec![
             PeerFault::Unreachable,
             PeerFault::NotFound,
