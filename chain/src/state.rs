@@ -4,6 +4,7 @@
 //! [`Leaves`]. A [`StateOverlay`] applies blocks on top without touching it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::convert::Infallible;
 use std::ops::Bound;
 
@@ -201,6 +202,26 @@ pub struct BlockEffect {
     pub changes: Vec<LeafChange>,
 }
 
+impl BlockEffect {
+    fn of(journal: Journal) -> Self {
+        let mut changes: BTreeMap<PathKey, LeafChange> = BTreeMap::new();
+        for change in journal {
+            match changes.entry(change.key.clone()) {
+                Entry::Occupied(mut entry) => entry.get_mut().after = change.after,
+                Entry::Vacant(entry) => {
+                    entry.insert(change);
+                }
+            }
+        }
+        let changes = changes
+            .into_values()
+            .filter(|change| change.before != change.after);
+        Self {
+            changes: changes.collect(),
+        }
+    }
+}
+
 /// A block that the state cannot take.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StateError<E> {
@@ -242,8 +263,8 @@ struct Changed {
     stood: bool,
 }
 
-/// Values before the change, oldest first.
-type Journal = Vec<(PathKey, Option<Leaf>)>;
+/// Leaves before and after each change, oldest first.
+type Journal = Vec<LeafChange>;
 
 impl<L: Leaves> StateOverlay<L> {
     /// An overlay without changes over a state with this digest.
@@ -294,6 +315,11 @@ impl<L: Leaves> StateOverlay<L> {
         entries.map(|(key, changed)| (key, changed.now.is_some()))
     }
 
+    fn changed_at_or_below(&self, key: &PathKey) -> impl Iterator<Item = (&PathKey, &Changed)> {
+        let from = self.changed.range(key..);
+        from.take_while(|(at, _)| at.is_at_or_below(key))
+    }
+
     /// Number of leaves that differ: what the overlay holds in memory.
     pub fn changed_len(&self) -> usize {
         self.changed.len()
@@ -305,16 +331,16 @@ impl<L: Leaves> StateOverlay<L> {
         let mut journal = Journal::new();
         for batch in operations.batches() {
             if let Err(error) = self.apply_batch(batch, &mut journal) {
-                for (key, before) in journal.into_iter().rev() {
-                    if let Some(changed) = self.changed.get_mut(&key) {
-                        changed.now = before;
+                for change in journal.into_iter().rev() {
+                    if let Some(changed) = self.changed.get_mut(&change.key) {
+                        changed.now = change.before;
                     }
                 }
                 self.digest = digest_before;
                 return Err(error);
             }
         }
-        Ok(self.effect(journal))
+        Ok(BlockEffect::of(journal))
     }
 
     /// Takes back the block that stands last: `before` are the leaves it changed, as they were.
@@ -323,8 +349,7 @@ impl<L: Leaves> StateOverlay<L> {
         before: impl IntoIterator<Item = (PathKey, Option<Leaf>)>,
     ) -> Result<(), L::Error> {
         for (key, leaf) in before {
-            let after = self.leaf(&key)?;
-            self.replace(&key, after.as_ref(), leaf);
+            self.replace(&key, leaf)?;
         }
         Ok(())
     }
@@ -345,27 +370,27 @@ impl<L: Leaves> StateOverlay<L> {
                         // Nothing can stand there.
                         continue;
                     }
-                    deleted.extend(self.leaves_at_or_below(&key).map_err(StateError::Read)?);
+                    let leaves = self.leaves_at_or_below(&key).map_err(StateError::Read)?;
+                    deleted.extend(leaves.into_iter().map(|(key, _)| key));
                 }
                 Operation::WriteMarker => {}
             }
         }
         let mut created = Vec::new();
         for (key, leaf) in puts {
-            let before = self.leaf(&key).map_err(StateError::Read)?;
+            let before = self.replace(&key, Some(leaf.clone())).map_err(StateError::Read)?;
             if before.is_none() {
                 created.push(key.clone());
             }
-            self.set(key, before, Some(leaf), journal);
+            let after = Some(leaf);
+            journal.push(LeafChange { key, before, after });
         }
         // What stood before the batch goes, also where the batch wrote it again.
-        for (key, stood) in deleted {
-            let before = match self.changed.get(&key) {
-                Some(changed) => changed.now.clone(),
-                None => Some(stood),
-            };
+        for key in deleted {
+            let before = self.replace(&key, None).map_err(StateError::Read)?;
             if before.is_some() {
-                self.set(key, before, None, journal);
+                let after = None;
+                journal.push(LeafChange { key, before, after });
             }
         }
         let mut checked = PathKey::root();
@@ -404,42 +429,30 @@ impl<L: Leaves> StateOverlay<L> {
         Ok(())
     }
 
-    fn set(&mut self, key: PathKey, before: Option<Leaf>, after: Option<Leaf>, journal: &mut Journal) {
-        self.replace(&key, before.as_ref(), after);
-        journal.push((key, before));
-    }
-
-    fn replace(&mut self, key: &PathKey, before: Option<&Leaf>, after: Option<Leaf>) {
-        if before != after.as_ref() {
+    /// Sets or removes a leaf and gives the one before.
+    fn replace(&mut self, key: &PathKey, after: Option<Leaf>) -> Result<Option<Leaf>, L::Error> {
+        let (before, changed) = match self.changed.entry(key.clone()) {
+            Entry::Occupied(entry) => {
+                let changed = entry.into_mut();
+                (changed.now.take(), changed)
+            }
+            Entry::Vacant(entry) => {
+                let before = self.below.leaf(key)?;
+                let stood = before.is_some();
+                (before, entry.insert(Changed { now: None, stood }))
+            }
+        };
+        if before != after {
             let digest = LeafDigest::at(key);
-            if let Some(before) = before {
+            if let Some(before) = &before {
                 self.digest = self.digest.minus(digest.of(before.value()));
             }
             if let Some(after) = &after {
                 self.digest = self.digest.plus(digest.of(after.value()));
             }
         }
-        match self.changed.get_mut(key) {
-            Some(changed) => changed.now = after,
-            None => {
-                let stood = before.is_some();
-                self.changed.insert(key.clone(), Changed { now: after, stood });
-            }
-        }
-    }
-
-    fn effect(&self, journal: Journal) -> BlockEffect {
-        let mut first = BTreeMap::new();
-        for (key, before) in journal {
-            first.entry(key).or_insert(before);
-        }
-        let changes = first.into_iter().filter_map(|(key, before)| {
-            let after = self.changed.get(&key).and_then(|changed| changed.now.clone());
-            (before != after).then_some(LeafChange { key, before, after })
-        });
-        BlockEffect {
-            changes: changes.collect(),
-        }
+        changed.now = after;
+        Ok(before)
     }
 }
 
@@ -454,12 +467,13 @@ impl<L: Leaves> Leaves for StateOverlay<L> {
     }
 
     fn leaves_at_or_below(&self, key: &PathKey) -> Result<Vec<(PathKey, Leaf)>, L::Error> {
-        let mut leaves: BTreeMap<_, _> = self.below.leaves_at_or_below(key)?.into_iter().collect();
-        for (at, changed) in self
-            .changed
-            .range(key..)
-            .take_while(|(at, _)| at.is_at_or_below(key))
-        {
+        let mut changed = self.changed_at_or_below(key).peekable();
+        let below = self.below.leaves_at_or_below(key)?;
+        if changed.peek().is_none() {
+            return Ok(below);
+        }
+        let mut leaves: BTreeMap<_, _> = below.into_iter().collect();
+        for (at, changed) in changed {
             match &changed.now {
                 Some(leaf) => leaves.insert(at.clone(), leaf.clone()),
                 None => leaves.remove(at),
@@ -469,17 +483,15 @@ impl<L: Leaves> Leaves for StateOverlay<L> {
     }
 
     fn has_leaf_below(&self, key: &PathKey) -> Result<bool, L::Error> {
-        let below = (Bound::Excluded(key), Bound::Unbounded);
-        let changed = || {
-            self.changed
-                .range(below)
-                .take_while(|(at, _)| at.is_at_or_below(key))
-        };
-        if changed().any(|(_, changed)| changed.now.is_some()) {
-            return Ok(true);
-        }
-        if changed().next().is_none() {
+        let mut changed = self
+            .changed_at_or_below(key)
+            .filter(|(at, _)| *at != key)
+            .peekable();
+        if changed.peek().is_none() {
             return self.below.has_leaf_below(key);
+        }
+        if changed.any(|(_, changed)| changed.now.is_some()) {
+            return Ok(true);
         }
         Ok(self.leaves_at_or_below(key)?.iter().any(|(at, _)| at != key))
     }

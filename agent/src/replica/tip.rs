@@ -70,12 +70,6 @@ impl CommittedState {
         }
     }
 
-    /// What the counts say about a path; true without counts.
-    fn may(&self, have: impl FnOnce(&SubtreeCounts) -> bool) -> bool {
-        let counts = self.counts.as_ref();
-        counts.is_none_or(|counts| have(&counts.read().unwrap_or_else(PoisonError::into_inner)))
-    }
-
     fn rows(&self, below: &PathKey) -> impl Iterator<Item = Result<(PathKey, Leaf), StoreError>> + use<> {
         self.leaves.prefix(below.as_bytes()).map(|row| {
             let (key, value) = row.into_inner()?;
@@ -91,9 +85,6 @@ impl Leaves for CommittedState {
     type Error = StoreError;
 
     fn leaf(&self, key: &PathKey) -> Result<Option<Leaf>, StoreError> {
-        if !self.may(|counts| counts.may_have_leaf_at(key)) {
-            return Ok(None);
-        }
         self.leaves
             .get(key.as_bytes())?
             .map(|bytes| crate::store::leaf_from_bytes(&bytes))
@@ -101,18 +92,10 @@ impl Leaves for CommittedState {
     }
 
     fn leaves_at_or_below(&self, key: &PathKey) -> Result<Vec<(PathKey, Leaf)>, StoreError> {
-        if !self.may(|counts| counts.may_have_leaf_below(key)) {
-            // Reading one leaf is much cheaper than a range.
-            let leaf = self.leaf(key)?;
-            return Ok(leaf.map(|leaf| (key.clone(), leaf)).into_iter().collect());
-        }
         self.rows(key).collect()
     }
 
     fn has_leaf_below(&self, key: &PathKey) -> Result<bool, StoreError> {
-        if !self.may(|counts| counts.may_have_leaf_below(key)) {
-            return Ok(false);
-        }
         // At most the leaf itself comes before a leaf below it.
         for row in self.leaves.prefix(key.as_bytes()).take(2) {
             if *row.key()? != *key.as_bytes() {
@@ -159,10 +142,25 @@ fn overlaid<'changes>(
     })
 }
 
+impl Below {
+    /// What the counts, which are kept up to the commit under way, say about a path; true without counts.
+    fn may(&self, have: impl FnOnce(&SubtreeCounts) -> bool) -> bool {
+        let committed = match self {
+            Self::Committed(committed) => committed,
+            Self::Committing(overlay) => overlay.below(),
+        };
+        let counts = committed.counts.as_ref();
+        counts.is_none_or(|counts| have(&counts.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
 impl Leaves for Below {
     type Error = StoreError;
 
     fn leaf(&self, key: &PathKey) -> Result<Option<Leaf>, StoreError> {
+        if !self.may(|counts| counts.may_have_leaf_at(key)) {
+            return Ok(None);
+        }
         match self {
             Self::Committed(committed) => committed.leaf(key),
             Self::Committing(overlay) => overlay.leaf(key),
@@ -170,6 +168,11 @@ impl Leaves for Below {
     }
 
     fn leaves_at_or_below(&self, key: &PathKey) -> Result<Vec<(PathKey, Leaf)>, StoreError> {
+        if !self.may(|counts| counts.may_have_leaf_below(key)) {
+            // Reading one leaf is much cheaper than a range.
+            let leaf = self.leaf(key)?;
+            return Ok(leaf.map(|leaf| (key.clone(), leaf)).into_iter().collect());
+        }
         match self {
             Self::Committed(committed) => committed.leaves_at_or_below(key),
             Self::Committing(overlay) => overlay.leaves_at_or_below(key),
@@ -177,6 +180,9 @@ impl Leaves for Below {
     }
 
     fn has_leaf_below(&self, key: &PathKey) -> Result<bool, StoreError> {
+        if !self.may(|counts| counts.may_have_leaf_below(key)) {
+            return Ok(false);
+        }
         match self {
             Self::Committed(committed) => committed.has_leaf_below(key),
             Self::Committing(overlay) => overlay.has_leaf_below(key),
