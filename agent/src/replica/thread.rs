@@ -160,7 +160,8 @@ impl ReplicaHandle {
         self.status.clone()
     }
 
-    /// See [`Replica::extend`].
+    /// See [`Replica::extend`]. Answers once the blocks are applied; [`ReplicaHandle::status`] says when they are
+    /// durable.
     pub async fn extend(
         &self,
         peer: PeerId,

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::replica::ReplicaStatus;
 
 async fn ask(node: &Fixture, method: Method, path: &str, body: Option<&Value>) -> Answer {
     let request = from("192.0.2.1:1", method, path, body);
@@ -105,6 +106,13 @@ async fn commits_are_held_at_a_checkpoint_and_resumed() {
     let resumed = ask(&node, Method::POST, "/resume", None).await.good();
     assert_eq!(resumed["resumed"], true);
     beyond.await.unwrap();
+    // A commit may still be under way when its blocks are accepted.
+    let mut status = node.replica.status();
+    let is_durable = |status: &ReplicaStatus| {
+        let position = status.position.as_ref();
+        position.is_some_and(|position| position.state_height == at(499))
+    };
+    status.wait_for(is_durable).await.unwrap();
     assert_eq!(
         node.store.view().position().unwrap().unwrap().state_height,
         at(499)
