@@ -267,15 +267,17 @@ impl Replica {
             return Ok(());
         }
         let mut transaction = self.writer.begin();
-        let position = running.stage.write(&mut transaction, &position)?;
         for (source, cursor) in std::mem::take(&mut self.cursors) {
             transaction.put_source_cursor(source.as_str(), &cursor)?;
         }
-        let metrics = self.settings.metrics.clone();
-        transaction.commit_in_background(move |took| metrics.observe_commit(took))?;
-
+        let irreversible = position.irreversible_block();
+        let position = running.stage.position_after(&position);
+        let (blocks, changes) = running.stage.go_on(&position);
+        let mut stored = Vec::with_capacity(blocks.len());
+        let mut undo = Vec::with_capacity(blocks.len());
         let mut parent = running.tip.reference().hash;
-        for block in &running.stage.blocks {
+        for block in blocks {
+            block.write_checkpoint(&mut transaction)?;
             let reference = BlockReference {
                 number: block.number,
                 hash: block.stored.hash,
@@ -284,11 +286,26 @@ impl Replica {
                 tracing::error!(%error, "committed block left out of the tree of forks");
             }
             parent = reference.hash;
-            self.provenance.insert(block.number, block.provenance.clone());
+            self.provenance.insert(block.number, block.provenance);
+            stored.push((block.number, block.stored));
+            undo.push((block.number, block.effect));
         }
-        self.counters.committed_blocks += running.stage.blocks.len() as u64;
+        self.counters.committed_blocks += stored.len() as u64;
         running.tip = running.stage.tip.clone();
-        running.stage.go_on(&position);
+        transaction.set_position(position);
+        transaction.put_blocks_encoded(stored, move |rows| {
+            for (number, effect) in &undo {
+                if irreversible.is_none_or(|lib| *number > lib) {
+                    rows.put_undo(*number, &effect.changes)?;
+                }
+            }
+            for (key, leaf) in changes.changed() {
+                rows.set_leaf(key, leaf);
+            }
+            Ok(())
+        });
+        let metrics = self.settings.metrics.clone();
+        transaction.commit_in_background(move |took| metrics.observe_commit(took))?;
         self.advance_tree();
         Ok(())
     }

@@ -252,6 +252,19 @@ pub(super) struct StagedBlock {
     pub(super) provenance: Provenance,
 }
 
+impl StagedBlock {
+    /// Writes the checkpoint that the block is, if it is one.
+    pub(super) fn write_checkpoint(&self, transaction: &mut Transaction<'_>) -> Result<(), StoreError> {
+        if let Some(checkpoint) = &self.checkpoint {
+            transaction.put_checkpoint(checkpoint)?;
+            if let Some(document) = &self.document {
+                transaction.put_document(checkpoint.state_hash, document);
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A block that does not follow the tip.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StageError {
@@ -311,15 +324,20 @@ impl Stage {
         }
     }
 
-    /// Goes on from what is being committed: the stage as it stands.
-    pub(super) fn go_on(&mut self, position: &Position) {
+    /// Goes on from what is being committed: the stage as it stands. Gives its blocks and its changes.
+    pub(super) fn go_on(
+        &mut self,
+        position: &Position,
+    ) -> (Vec<StagedBlock>, Arc<StateOverlay<CommittedState>>) {
         self.committed.on_committed(&self.overlay);
         let below = Below::Committed(self.committed.clone());
         let empty = StateOverlay::new(below, position.state_digest);
         let applied = std::mem::replace(&mut self.overlay, empty);
-        let committing = applied.over(self.committed.clone());
-        *self.overlay.below_mut() = Below::Committing(Arc::new(committing));
+        let committing = Arc::new(applied.over(self.committed.clone()));
+        *self.overlay.below_mut() = Below::Committing(Arc::clone(&committing));
+        let blocks = std::mem::take(&mut self.blocks);
         self.restart(self.tip.clone(), position);
+        (blocks, committing)
     }
 
     /// Forgets what the commit that is durable now has changed: it stands in the store.
@@ -519,12 +537,7 @@ impl Stage {
             if irreversible.is_none_or(|lib| block.number > lib) {
                 transaction.put_undo(block.number, &block.effect.changes)?;
             }
-            if let Some(checkpoint) = &block.checkpoint {
-                transaction.put_checkpoint(checkpoint)?;
-                if let Some(document) = &block.document {
-                    transaction.put_document(checkpoint.state_hash, document);
-                }
-            }
+            block.write_checkpoint(transaction)?;
         }
         for (key, leaf) in self.overlay.changed() {
             transaction.set_leaf(key, leaf);
@@ -535,7 +548,7 @@ impl Stage {
     }
 
     /// The position once the stage is committed.
-    fn position_after(&self, position: &Position) -> Position {
+    pub(super) fn position_after(&self, position: &Position) -> Position {
         Position {
             state_height: self.tip.number,
             state_block_hash: self.tip.block_hash,

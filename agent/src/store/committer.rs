@@ -5,17 +5,20 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use fjall::OwnedWriteBatch as WriteBatch;
-
 use super::StoreError;
 use super::last_commit::LastCommitFile;
+use super::rows::BlockRows;
 
 /// What is told once a batch is durable: how long that took.
 pub(super) type OnDurable = Box<dyn FnOnce(Duration) + Send>;
 
+/// Fills rows right before they are committed.
+pub(super) type Later = Box<dyn FnOnce(&mut BlockRows) -> Result<(), StoreError> + Send>;
+
 /// One batch to make durable.
 pub(super) struct Job {
-    pub(super) batch: WriteBatch,
+    pub(super) rows: BlockRows,
+    pub(super) later: Vec<Later>,
     /// Number of commits once it is durable.
     pub(super) commits: u64,
     pub(super) on_durable: OnDurable,
@@ -127,7 +130,11 @@ impl std::fmt::Debug for Committer {
 
 fn commit(job: Job, last_commit: &LastCommitFile) -> Result<(), StoreError> {
     let started = Instant::now();
-    job.batch.commit()?;
+    let mut rows = job.rows;
+    for encode in job.later {
+        encode(&mut rows)?;
+    }
+    rows.batch.commit()?;
     last_commit.write(job.commits)?;
     (job.on_durable)(started.elapsed());
     Ok(())

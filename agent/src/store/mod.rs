@@ -13,6 +13,7 @@ mod layout;
 mod migrate;
 mod position;
 mod record;
+mod rows;
 mod transaction;
 pub mod transfer;
 mod view;
@@ -22,6 +23,7 @@ pub(crate) use layout::DOCUMENT_CHUNK_BYTES;
 pub use position::Position;
 pub(crate) use record::leaf_from_bytes;
 pub use record::{CheckpointRecord, PeerRecord, StoredBlock, Verification};
+pub use rows::BlockRows;
 pub use transaction::{Durable, StateReplacement, Transaction, Writer};
 pub use view::{LeavesBefore, View};
 

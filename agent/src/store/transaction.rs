@@ -1,6 +1,7 @@
 //! Writing: one writer, one transaction at a time, all or nothing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fjall::{Keyspace, OwnedWriteBatch as WriteBatch, PersistMode};
@@ -10,12 +11,13 @@ use honeygraph_chain::state::{Leaf, LeafChange};
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId, PathKey};
 use serde::Serialize;
 
-use super::committer::{Committer, Job};
+use super::committer::{Committer, Job, Later};
 use super::last_commit::LastCommitFile;
 use super::layout::{
     DOCUMENT_CHUNK_BYTES, POSITION_KEY, REPLACING_STATE_KEY, chunk_key, fork_key, key_number, number_key,
 };
-use super::record::{CheckpointRecord, PeerRecord, StoredBlock, json_to_bytes, undo_to_bytes};
+use super::record::{CheckpointRecord, PeerRecord, StoredBlock, json_to_bytes};
+use super::rows::BlockRows;
 use super::{Position, Store, StoreError};
 
 /// The one writer of a store.
@@ -41,7 +43,8 @@ pub struct Durable {
 /// Changes that become durable and visible together, or not at all.
 pub struct Transaction<'writer> {
     writer: &'writer mut Writer,
-    batch: WriteBatch,
+    rows: BlockRows,
+    later: Vec<Later>,
     position: Option<Position>,
     have: IntervalSet,
     rows_before: BTreeMap<BlockNumber, BlockNumber>,
@@ -51,7 +54,7 @@ impl std::fmt::Debug for Transaction<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Transaction")
-            .field("changes", &self.batch.len())
+            .field("changes", &self.rows.batch.len())
             .finish_non_exhaustive()
     }
 }
@@ -123,8 +126,12 @@ impl Writer {
         let (position, have) = (self.position.clone(), self.have.clone());
         let rows_before = have.iter().map(|run| (run.start(), run.end())).collect();
         Transaction {
+            rows: BlockRows {
+                keyspaces: Arc::clone(&self.store.keyspaces),
+                batch,
+            },
+            later: Vec::new(),
             writer: self,
-            batch,
             position,
             have,
             rows_before,
@@ -222,23 +229,41 @@ impl<'writer> Transaction<'writer> {
 
     fn clear_position(&mut self) {
         self.position = None;
-        self.batch.remove(&self.writer.store.keyspaces.meta, POSITION_KEY);
+        self.rows
+            .batch
+            .remove(&self.writer.store.keyspaces.meta, POSITION_KEY);
     }
 
     /// Ends a replacement of the state: from this commit on the new one counts.
     pub fn finish_replacing_state(&mut self) {
-        self.batch
+        self.rows
+            .batch
             .remove(&self.writer.store.keyspaces.meta, REPLACING_STATE_KEY);
     }
 
     /// Stores a canonical block, in place of another one if there is one.
     pub fn put_block(&mut self, number: BlockNumber, block: &StoredBlock) {
-        self.batch.insert(
-            &self.writer.store.keyspaces.blocks,
-            number_key(number),
-            block.to_bytes(),
-        );
+        self.rows.put_block(number, block);
         self.have.insert(BlockRange::single(number));
+    }
+
+    /// Stores canonical blocks that follow each other, with their leaves and what undoes them. `encode` fills
+    /// the rows while the transaction is committed, on the thread that commits: the blocks come with their
+    /// numbers, and every leaf once.
+    pub fn put_blocks_encoded(
+        &mut self,
+        blocks: Vec<(BlockNumber, StoredBlock)>,
+        encode: impl FnOnce(&mut BlockRows) -> Result<(), StoreError> + Send + 'static,
+    ) {
+        for (number, _) in &blocks {
+            self.have.insert(BlockRange::single(*number));
+        }
+        self.later.push(Box::new(move |rows| {
+            for (number, block) in &blocks {
+                rows.put_block(*number, block);
+            }
+            encode(rows)
+        }));
     }
 
     /// Removes canonical blocks.
@@ -249,7 +274,8 @@ impl<'writer> Transaction<'writer> {
             .filter_map(|run| run.intersection(range))
             .collect();
         for number in held.into_iter().flat_map(BlockRange::iter) {
-            self.batch
+            self.rows
+                .batch
                 .remove(&self.writer.store.keyspaces.blocks, number_key(number));
         }
         self.have.remove(range);
@@ -273,7 +299,7 @@ impl<'writer> Transaction<'writer> {
                     let end = key_number(&end).unwrap_or(BlockNumber::MAX);
                     self.rows_before.insert(number, end);
                 }
-                _ => self.batch.remove(&keyspaces.have, start),
+                _ => self.rows.batch.remove(&keyspaces.have, start),
             }
         }
         self.have = IntervalSet::new();
@@ -288,25 +314,27 @@ impl<'writer> Transaction<'writer> {
 
     /// Removes a row that is damaged.
     pub(super) fn remove_row(&mut self, keyspace: &Keyspace, key: &[u8]) {
-        self.batch.remove(keyspace, key);
+        self.rows.batch.remove(keyspace, key);
     }
 
     /// Writes an entry of the index of checkpoints again.
     pub(super) fn index_checkpoint(&mut self, id: ContentId, number: [u8; 8]) {
-        self.batch
+        self.rows
+            .batch
             .insert(&self.writer.store.keyspaces.checkpoint_ids, *id.digest(), number);
     }
 
     /// Stores a block that is not on the canonical chain.
     pub fn put_fork_block(&mut self, number: BlockNumber, block: &StoredBlock) {
         let key = fork_key(number, block.hash);
-        self.batch
+        self.rows
+            .batch
             .insert(&self.writer.store.keyspaces.fork_blocks, key, block.to_bytes());
     }
 
     /// Removes a block that is not on the canonical chain.
     pub fn remove_fork_block(&mut self, block: BlockReference) {
-        self.batch.remove(
+        self.rows.batch.remove(
             &self.writer.store.keyspaces.fork_blocks,
             fork_key(block.number, block.hash),
         );
@@ -314,17 +342,13 @@ impl<'writer> Transaction<'writer> {
 
     /// Keeps what is needed to undo a block.
     pub fn put_undo(&mut self, number: BlockNumber, changes: &[LeafChange]) -> Result<(), StoreError> {
-        self.batch.insert(
-            &self.writer.store.keyspaces.undo,
-            number_key(number),
-            undo_to_bytes(changes)?,
-        );
-        Ok(())
+        self.rows.put_undo(number, changes)
     }
 
     /// Forgets how to undo a block.
     pub fn remove_undo(&mut self, number: BlockNumber) {
-        self.batch
+        self.rows
+            .batch
             .remove(&self.writer.store.keyspaces.undo, number_key(number));
     }
 
@@ -333,7 +357,7 @@ impl<'writer> Transaction<'writer> {
         let undo = &self.writer.store.keyspaces.undo;
         let mut removed = 0;
         for row in undo.range(..=number_key(number)).take(limit) {
-            self.batch.remove(undo, row.key()?);
+            self.rows.batch.remove(undo, row.key()?);
             removed += 1;
         }
         Ok(removed)
@@ -341,25 +365,20 @@ impl<'writer> Transaction<'writer> {
 
     /// Sets or, with `None`, removes a leaf.
     pub fn set_leaf(&mut self, key: &PathKey, leaf: Option<&Leaf>) {
-        let state = &self.writer.store.keyspaces.state;
-        match leaf {
-            Some(leaf) => self
-                .batch
-                .insert(state, key.as_bytes(), leaf.value().to_canonical()),
-            None => self.batch.remove(state, key.as_bytes()),
-        }
+        self.rows.set_leaf(key, leaf);
     }
 
     /// Keeps a checkpoint.
     pub fn put_checkpoint(&mut self, record: &CheckpointRecord) -> Result<(), StoreError> {
         let number = number_key(record.block_num);
         let keyspaces = &self.writer.store.keyspaces;
-        self.batch.insert(
+        self.rows.batch.insert(
             &keyspaces.checkpoints,
             number,
             json_to_bytes("checkpoint", record)?,
         );
-        self.batch
+        self.rows
+            .batch
             .insert(&keyspaces.checkpoint_ids, *record.state_hash.digest(), number);
         Ok(())
     }
@@ -367,16 +386,18 @@ impl<'writer> Transaction<'writer> {
     /// Forgets a checkpoint.
     pub fn remove_checkpoint(&mut self, record: &CheckpointRecord) {
         let keyspaces = &self.writer.store.keyspaces;
-        self.batch
+        self.rows
+            .batch
             .remove(&keyspaces.checkpoints, number_key(record.block_num));
-        self.batch
+        self.rows
+            .batch
             .remove(&keyspaces.checkpoint_ids, *record.state_hash.digest());
     }
 
     /// Stores a piece of a document; pieces are numbered from 0 and at most 256 KiB long.
     pub fn put_document_chunk(&mut self, id: ContentId, chunk: u32, bytes: &[u8]) {
         debug_assert!(bytes.len() <= DOCUMENT_CHUNK_BYTES);
-        self.batch.insert(
+        self.rows.batch.insert(
             &self.writer.store.keyspaces.documents,
             chunk_key(id, chunk),
             bytes,
@@ -394,7 +415,7 @@ impl<'writer> Transaction<'writer> {
     pub fn remove_document(&mut self, id: ContentId) -> Result<(), StoreError> {
         let documents = &self.writer.store.keyspaces.documents;
         for row in documents.prefix(id.digest()) {
-            self.batch.remove(documents, row.key()?);
+            self.rows.batch.remove(documents, row.key()?);
         }
         Ok(())
     }
@@ -405,11 +426,12 @@ impl<'writer> Transaction<'writer> {
         for row in peers.iter() {
             let key = row.key()?;
             if !records.iter().any(|(url, _)| url.as_bytes() == &*key) {
-                self.batch.remove(peers, key);
+                self.rows.batch.remove(peers, key);
             }
         }
         for (url, record) in records {
-            self.batch
+            self.rows
+                .batch
                 .insert(peers, url.as_str(), json_to_bytes("peer", record)?);
         }
         Ok(())
@@ -422,10 +444,10 @@ impl<'writer> Transaction<'writer> {
     ) -> Result<(), StoreError> {
         let retry = &self.writer.store.keyspaces.retry;
         for row in retry.iter() {
-            self.batch.remove(retry, row.key()?);
+            self.rows.batch.remove(retry, row.key()?);
         }
         for (start, entry) in entries {
-            self.batch.insert(
+            self.rows.batch.insert(
                 retry,
                 number_key(start),
                 json_to_bytes("entry of the retry queue", &entry)?,
@@ -437,7 +459,8 @@ impl<'writer> Transaction<'writer> {
     /// Keeps how far a source's log was taken.
     pub fn put_source_cursor<T: Serialize>(&mut self, source: &str, cursor: &T) -> Result<(), StoreError> {
         let value = json_to_bytes("cursor of a source", cursor)?;
-        self.batch
+        self.rows
+            .batch
             .insert(&self.writer.store.keyspaces.sources, source, value);
         Ok(())
     }
@@ -468,17 +491,18 @@ impl<'writer> Transaction<'writer> {
             .keys()
             .filter(|start| !rows_after.contains_key(start))
         {
-            self.batch.remove(&keyspaces.have, number_key(*start));
+            self.rows.batch.remove(&keyspaces.have, number_key(*start));
         }
         for (start, end) in &rows_after {
             if self.rows_before.get(start) != Some(end) {
-                self.batch
+                self.rows
+                    .batch
                     .insert(&keyspaces.have, number_key(*start), number_key(*end));
             }
         }
         if let Some(position) = &mut self.position {
             position.commits += 1;
-            self.batch.insert(
+            self.rows.batch.insert(
                 &keyspaces.meta,
                 POSITION_KEY,
                 json_to_bytes("position", position)?,
@@ -486,7 +510,8 @@ impl<'writer> Transaction<'writer> {
         }
         let writer = self.writer;
         writer.committer.start(Job {
-            batch: self.batch,
+            rows: self.rows,
+            later: self.later,
             commits: self.position.as_ref().map_or(0, |position| position.commits),
             on_durable: Box::new(on_durable),
         })?;
