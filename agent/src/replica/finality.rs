@@ -9,6 +9,7 @@ use honeygraph_chain::quorum::{Agreement, VoterId};
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 
 use super::reorganize::{Undone, checkpoint_chain_at};
+use super::sources::SetAside;
 use super::tip::Provenance;
 use super::{MAX_OPEN_CHECKPOINTS, Replica, StoreError};
 use crate::ingest::{SourceCommand, SourceId};
@@ -369,13 +370,16 @@ impl Replica {
         if let Some(running) = &self.running
             && let Some(false_block) = running.tree.at_height(running.tip.reference().hash, number)
         {
-            for view in self.sources.values_mut() {
-                let stands = |tip: BlockReference| running.tree.is_on_chain_of(false_block.hash, tip.hash);
-                if view.tip.is_some_and(stands) {
-                    view.diverged = true;
-                    view.tip = None;
-                    view.pending.clear();
-                }
+            let stands = |tip: BlockReference| running.tree.is_on_chain_of(false_block.hash, tip.hash);
+            let against = self
+                .sources
+                .iter()
+                .filter(|(_, view)| view.tip.is_some_and(stands));
+            let against: Vec<_> = against.map(|(source, _)| source.clone()).collect();
+            for source in against {
+                let reason =
+                    format!("it stands on a chain that the voters contradict at checkpoint {number}");
+                self.set_aside(&source, SetAside::Contradicts(reason));
             }
         }
         self.roll_back(before, Undone::Contradicted)

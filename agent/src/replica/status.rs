@@ -26,6 +26,8 @@ pub struct Counters {
     pub state_hash_mismatches: u64,
     /// Times that the voters agreed on another chain than this replica's.
     pub divergences: u64,
+    /// Times that a source was set aside: its chain contradicts what is trusted, or breaks the state rules.
+    pub sources_set_aside: u64,
 }
 
 /// One honeycomb source as this replica sees it.
@@ -44,6 +46,8 @@ pub struct SourceStatus {
     pub canonical: bool,
     /// Its blocks that wait for a gap to be filled.
     pub pending: usize,
+    /// Why nothing of it is taken until it starts anew, where that is so.
+    pub set_aside: Option<String>,
 }
 
 /// Where a replica stands, after each change.
@@ -91,6 +95,7 @@ impl Replica {
             tip: view.tip.map(|tip| tip.number),
             canonical: view.tip.is_some_and(|tip| canonical(tip.hash)),
             pending: view.pending.len(),
+            set_aside: view.set_aside.as_ref().map(ToString::to_string),
         });
         let forks = running
             .into_iter()

@@ -510,7 +510,8 @@ impl SyncEngine {
     fn mode(&self) -> SyncMode {
         let status = self.status.borrow();
         let alive = self.registry.iter().any(|(_, peer)| peer.is_alive);
-        let live = status.sources.iter().any(|source| source.connected);
+        let mut sources = status.sources.iter();
+        let live = sources.any(|source| source.connected && source.set_aside.is_none());
         match &status.position {
             None if alive => SyncMode::Anchor,
             None => SyncMode::Discover,
