@@ -1,6 +1,7 @@
 //! What a replica says about itself.
 
 use honeygraph_chain::checkpoint::Anchor;
+use honeygraph_chain::fork::Fork;
 use honeygraph_chain::interval::IntervalSet;
 use honeygraph_chain::quorum::Voters;
 use honeygraph_chain::{BlockNumber, ContentId};
@@ -71,8 +72,8 @@ pub struct ReplicaStatus {
     pub applied: Option<BlockNumber>,
     /// The sources.
     pub sources: Vec<SourceStatus>,
-    /// Tips of forks other than the canonical one.
-    pub forks: Vec<honeygraph_chain::fork::BlockReference>,
+    /// Forks beside the canonical chain.
+    pub forks: Vec<Fork>,
     /// Who votes.
     pub voters: Voters,
     /// Counts.
@@ -84,7 +85,6 @@ impl Replica {
     pub fn status(&self) -> ReplicaStatus {
         let running = self.running.as_ref();
         let newest_reported = self.newest_reported();
-        let tip = running.map(|running| running.tip.reference());
         let canonical = |hash| {
             running.is_some_and(|running| running.tree.is_on_chain_of(hash, running.tip.reference().hash))
         };
@@ -97,10 +97,7 @@ impl Replica {
             pending: view.pending.len(),
             set_aside: view.set_aside.as_ref().map(ToString::to_string),
         });
-        let forks = running
-            .into_iter()
-            .flat_map(|running| running.tree.tips())
-            .filter(|fork| Some(*fork) != tip);
+        let forks = running.map(|running| running.tree.forks_beside(running.tip.reference().hash));
         let durable = self.writer.durable();
         ReplicaStatus {
             position: durable.position,
@@ -112,7 +109,7 @@ impl Replica {
             held_at: self.stop,
             applied: running.map(|running| running.stage.tip.number),
             sources: sources.collect(),
-            forks: forks.collect(),
+            forks: forks.unwrap_or_default(),
             voters: self.settings.voters.clone(),
             counters: self.counters,
         }

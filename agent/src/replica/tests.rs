@@ -512,6 +512,25 @@ fn the_fork_with_more_weight_wins_and_the_loser_is_kept() {
 }
 
 #[test]
+fn a_fork_across_a_checkpoint_is_named_with_the_last_block_it_shares() {
+    let home = Home::new();
+    let mut replica = home.started(settings());
+    send(&mut replica, "one", 0..120);
+    send(&mut replica, "two", 0..98);
+    // A checkpoint of its own is among these blocks.
+    for place in 98..103 {
+        let own = Block {
+            operations: marked("stats/mark", 1.0),
+            ..chain().blocks[place].block.block().clone()
+        };
+        event(&mut replica, "two", block_event(&own));
+    }
+    let forks = replica.status().forks;
+    assert_eq!(forks.len(), 1);
+    assert_eq!((forks[0].tip.number, forks[0].ancestor.number), (at(102), at(97)));
+}
+
+#[test]
 fn a_fork_below_the_irreversible_block_is_not_followed() {
     let home = Home::new();
     let voters = Voters::new([(VoterId("one".to_owned()), 1)]);
