@@ -307,7 +307,9 @@ async fn blocks_that_no_peer_has_are_not_wanted_for_ever() {
     ] {
         let hostile = ScriptedPeer::start(world.chain.clone(), fault, None).await;
         let peers = [hostile.url(), world.honest.url()];
-        let node = world.node(name, &peers, &[hostile.url()], &["--init-chain"]).await;
+        let node = world
+            .node(name, &peers, &[hostile.url()], &["--init-chain"])
+            .await;
         node.wait_complete(world.start_block(), head).await;
         let seen = wait_to_see(&node, name, |seen| {
             let sync = &seen.admin["sync"];

@@ -402,6 +402,7 @@ impl Replica {
         transaction.commit()?;
         self.forget_undo(anchor.block_num)?;
         self.age_out_orphans(anchor.block_num)?;
+        self.age_out_documents_since(before)?;
         self.votes = self.votes.split_off(&anchor.block_num.next());
         self.reports = self.reports.split_off(&anchor.block_num.next());
         self.advance_tree();

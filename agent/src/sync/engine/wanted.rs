@@ -62,7 +62,9 @@ impl SyncEngine {
                 near_from: committed.next(),
             });
         }
-        if self.claimed_base.is_some_and(|base| base < position.history_start)
+        if self
+            .claimed_base
+            .is_some_and(|base| base < position.history_start)
             && status.have.first() == Some(position.history_start)
         {
             self.keep_history();
@@ -138,8 +140,7 @@ impl SyncEngine {
             } else {
                 available
             };
-            peer.is_alive
-                && believed.is_some_and(|range| self.wanted.present_in(range).next().is_some())
+            peer.is_alive && believed.is_some_and(|range| self.wanted.present_in(range).next().is_some())
         };
         self.registry.iter().any(has)
     }
@@ -179,10 +180,15 @@ impl SyncEngine {
         let lowest = status.have.first().unwrap_or(position.state_height.next());
         let kept = match self.settings.history {
             History::All => BlockNumber::default(),
-            History::Newest(blocks) => position.state_height.saturating_sub(blocks.get() - 1),
+            // The deltas since the last full state are computed from their blocks for those who start from them.
+            History::Newest(blocks) => position
+                .state_height
+                .saturating_sub(blocks.get() - 1)
+                .min(first_since_full_state(position)),
         };
         let step = BlockRange::starting_at(position.history_start, self.reach.step());
-        let step = step.intersection(BlockRange::new(BlockNumber::default(), position.state_height).unwrap_or(step));
+        let step =
+            step.intersection(BlockRange::new(BlockNumber::default(), position.state_height).unwrap_or(step));
         let missing = step.map_or(0, |step| status.have.missing_in(step).map(BlockRange::len).sum());
         let bottom = Bottom {
             start: position.history_start,
@@ -235,4 +241,13 @@ impl SyncEngine {
             .filter_map(|profile| profile.available)
             .map(BlockRange::start)
     }
+}
+
+/// The first block after the last full state.
+fn first_since_full_state(position: &Position) -> BlockNumber {
+    let checkpoints = &position.checkpoints;
+    let first_delta = checkpoints.deltas.first().map(|delta| delta.hive_block);
+    first_delta.map_or(checkpoints.last_block.next(), |delta| {
+        position.schedule.period_of(delta).start()
+    })
 }
