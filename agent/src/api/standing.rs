@@ -30,7 +30,9 @@ pub(crate) fn wanted_range(status: &ReplicaStatus, sync: &SyncView) -> Option<Bl
 /// What the voters say about the anchor of a checkpoint.
 pub(crate) fn agreement(status: &ReplicaStatus, checkpoint: BlockNumber) -> Agreement {
     let irreversible = status.position.as_ref().and_then(Position::irreversible_block);
-    if irreversible.is_none_or(|block| checkpoint > block) {
+    if status.conflicts.contains(&checkpoint) {
+        Agreement::Conflict
+    } else if irreversible.is_none_or(|block| checkpoint > block) {
         Agreement::Undecided
     } else if status.voters.is_single() {
         Agreement::Unanchored

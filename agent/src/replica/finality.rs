@@ -1,5 +1,7 @@
 //! Checkpoints that sources report, votes on anchors, and the last irreversible block.
 
+use std::collections::BTreeSet;
+
 use honeygraph_chain::block::HashedBlock;
 use honeygraph_chain::checkpoint::{Anchor, DeltaDocument, DeltaWriter};
 use honeygraph_chain::fork::BlockReference;
@@ -105,6 +107,57 @@ impl Replica {
             Agreement::Agreed { value, .. } => Some(value),
             Agreement::Conflict | Agreement::Undecided => None,
         }
+    }
+
+    /// The checkpoints from the last irreversible one up that voters contradict: with their anchors, or, where
+    /// they are sources, with the fork that they stand on.
+    pub(super) fn conflicts(&self) -> BTreeSet<BlockNumber> {
+        let (Some(running), Some(position)) = (&self.running, self.writer.position()) else {
+            return BTreeSet::new();
+        };
+        let (voters, here) = (&self.settings.voters, running.tip.reference().hash);
+        let lowest = position.irreversible_block().unwrap_or_default();
+        let mut numbers: BTreeSet<BlockNumber> = self
+            .votes
+            .range(lowest..=position.state_height.max(lowest))
+            .filter(|(_, votes)| {
+                // Most have too few votes to contradict anything.
+                let weight = votes.keys().map(|voter| voters.weight(voter)).sum();
+                !voters.is_majority(voters.total().saturating_sub(weight))
+            })
+            .map(|(number, _)| *number)
+            .collect();
+        let tips: Vec<_> = self
+            .sources
+            .iter()
+            .filter_map(|(source, view)| Some((VoterId(source.to_string()), view.tip?)))
+            .filter(|(_, tip)| {
+                running.tree.contains(tip.hash) && !running.tree.is_on_chain_of(tip.hash, here)
+            })
+            .collect();
+        if !tips.is_empty() {
+            numbers.insert(position.checkpoints.last_block);
+        }
+        if numbers.is_empty() {
+            return numbers;
+        }
+        let view = self.writer.store().view();
+        let ours = |number: BlockNumber| match position.irreversible {
+            Some(irreversible) if irreversible.block_num == number => Some(irreversible),
+            _ => view.checkpoint(number).ok().flatten()?.anchor(),
+        };
+        numbers.retain(|number| {
+            let Some(ours) = ours(*number) else { return false };
+            let mut cast = self.votes.get(number).cloned().unwrap_or_default();
+            for (voter, tip) in &tips {
+                if let Some(at) = running.tree.at_height(tip.hash, *number) {
+                    let block_hash = at.hash;
+                    cast.insert(voter.clone(), Anchor { block_hash, ..ours });
+                }
+            }
+            voters.contradict(&ours, &cast)
+        });
+        numbers
     }
 
     /// The fault of a block that has another hash than the voters agree on.
@@ -317,6 +370,10 @@ impl Replica {
                 return;
             }
             if number == irreversible.block_num && anchor == irreversible {
+                // It may have said something else before.
+                if let Some(votes) = self.votes.get_mut(&number) {
+                    votes.remove(&voter);
+                }
                 return;
             }
         }

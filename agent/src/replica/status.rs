@@ -1,5 +1,7 @@
 //! What a replica says about itself.
 
+use std::collections::BTreeSet;
+
 use honeygraph_chain::checkpoint::Anchor;
 use honeygraph_chain::fork::Fork;
 use honeygraph_chain::interval::IntervalSet;
@@ -43,6 +45,8 @@ pub struct SourceStatus {
     pub head: Option<BlockNumber>,
     /// The last block of its chain that is here.
     pub tip: Option<BlockNumber>,
+    /// Where its chain ends here: the hash of that block.
+    pub tip_hash: Option<ContentId>,
     /// Whether it stands on the canonical chain.
     pub canonical: bool,
     /// Its blocks that wait for a gap to be filled.
@@ -66,6 +70,8 @@ pub struct ReplicaStatus {
     pub newest_reported: Option<(BlockNumber, ContentId)>,
     /// What the voters agree on there, if they do.
     pub newest_agreed: Option<Anchor>,
+    /// Checkpoints of this replica that voters contradict: theirs can have no majority any more.
+    pub conflicts: BTreeSet<BlockNumber>,
     /// Where commits are or will be held: nothing above is taken.
     pub held_at: Option<BlockNumber>,
     /// Highest block that is applied, committed or not.
@@ -93,6 +99,7 @@ impl Replica {
             connected: view.connected,
             head: view.head,
             tip: view.tip.map(|tip| tip.number),
+            tip_hash: view.tip.map(|tip| tip.hash),
             canonical: view.tip.is_some_and(|tip| canonical(tip.hash)),
             pending: view.pending.len(),
             set_aside: view.set_aside.as_ref().map(ToString::to_string),
@@ -106,6 +113,7 @@ impl Replica {
             first_pending: self.first_pending(),
             newest_reported,
             newest_agreed: newest_reported.and_then(|(number, _)| self.agreed_anchor(number)),
+            conflicts: self.conflicts(),
             held_at: self.stop,
             applied: running.map(|running| running.stage.tip.number),
             sources: sources.collect(),
