@@ -279,6 +279,7 @@ fn replica_settings(config: &Config, metrics: Metrics) -> ReplicaSettings {
         orphan_blocks: ORPHAN_BLOCKS,
         pending_blocks: PENDING_BLOCKS,
         trusted_checkpoint: trusted,
+        state_documents: config.node.state_documents,
         metrics,
     }
 }

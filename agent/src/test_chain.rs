@@ -88,6 +88,7 @@ pub(crate) fn settings() -> ReplicaSettings {
         orphan_blocks: 28_800,
         pending_blocks: 4_096,
         trusted_checkpoint: None,
+        state_documents: std::num::NonZeroUsize::MAX,
         metrics: crate::metrics::Metrics::new(),
     }
 }

@@ -54,6 +54,7 @@ fn store(directory: &Path, blocks: usize) {
         orphan_blocks: 28_800,
         pending_blocks: 16,
         trusted_checkpoint: None,
+        state_documents: std::num::NonZeroUsize::MAX,
         metrics: Metrics::new(),
     };
     let mut chain = ReferenceChain::from_vectors(ChainSettings::default()).unwrap();

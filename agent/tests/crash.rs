@@ -46,6 +46,7 @@ fn settings() -> ReplicaSettings {
         orphan_blocks: 28_800,
         pending_blocks: 16,
         trusted_checkpoint: None,
+        state_documents: std::num::NonZeroUsize::MAX,
         metrics: Metrics::new(),
     }
 }

@@ -10,7 +10,8 @@
 //! | another number, broken link, wrong hash, hole in `index`, leaf over a subtree | | `ingest/assembler/tests.rs` | `wrong_blocks_..` |
 //! | a chain that is right in itself and another one | | | `wrong_blocks_..`, `a_lie_..` |
 //! | head of 10^12, of -1, of null | `bad_requests_..` | `a_source_..`, `ingest/tests.rs` | `false_descriptions_..` |
-//! | a first block that does not exist, another network | | `ingest/tests.rs` | `false_descriptions_..` |
+//! | a first block that does not exist, another network | | `ingest/tests.rs` | `false_descriptions_..`, `blocks_that_..` |
+//! | a head that the clock allows and nobody has | | | `blocks_that_..` |
 //! | `from` above `to`, block 0 | `bad_requests_..` | `a_source_..` | |
 //! | gaps that overlap, or 10^6 of them | `bad_requests_..`, `memory_..` | | |
 //! | 10,000 peers | `ten_thousand_..` | | `ten_thousand_..`, `false_descriptions_..` |
@@ -293,6 +294,33 @@ async fn false_descriptions_are_seen_through_and_the_honest_peer_fills_the_node(
         );
     }
     withstand_all(world, cases).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_that_no_peer_has_are_not_wanted_for_ever() {
+    let _not_measured = ALONE.read().await;
+    let world = World::start().await;
+    let head = world.head();
+    for (name, fault) in [
+        ("base that nobody has", Fault::Base(1)),
+        ("head that nobody has", Fault::Head(json!(head.get() + 5_000))),
+    ] {
+        let hostile = ScriptedPeer::start(world.chain.clone(), fault, None).await;
+        let peers = [hostile.url(), world.honest.url()];
+        let node = world
+            .node(name, &peers, &[hostile.url()], &["--init-chain"])
+            .await;
+        node.wait_complete(world.start_block(), head).await;
+        let seen = wait_to_see(&node, name, |seen| {
+            let sync = &seen.admin["sync"];
+            sync["mode"] == "follow" && sync["gaps"]["count"] == 0 && sync["networkHead"] == head.get()
+        })
+        .await;
+        assert_eq!(seen.peer(&hostile.url())["standing"], "good", "{name}");
+        node.stop().await;
+        let highest = check_store(&world.directory(name), &world.chain).await;
+        assert_eq!(highest, Some(head), "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,15 +34,24 @@ async fn a_node_with_nothing_starts_from_a_checkpoint_and_backfills_history() {
         .empty_node("empty", &["--peers", &url, "--voters", &url])
         .await;
     let position = network.wait_complete(&empty).await;
-    assert_eq!(position.history_start, network.first_block());
+    let (start, head) = (network.first_block(), network.head());
+    assert_eq!(position.history_start, start);
     let irreversible = empty.wait_for("finality", |status| {
         status
             .position
             .as_ref()
-            .is_some_and(|position| position.irreversible.is_some())
+            .is_some_and(|position| position.irreversible_block() >= Some(head.saturating_sub(100)))
     });
-    let irreversible = irreversible.await.position.unwrap().irreversible_block();
-    assert!(irreversible >= Some(network.head().saturating_sub(100)));
+    irreversible.await;
+    // The voters are asked: about the covering anchor below what is irreversible, about the hash above it.
+    for block in [start, head] {
+        let url = format!("{}/api/sync/consensus/{block}", empty.url());
+        let answer: serde_json::Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+        let hash = network
+            .honeycomb
+            .read(|chain| chain.block(block).unwrap().block.hash().to_string());
+        assert_eq!(answer["consensus"]["blockHash"], hash, "{block}: {answer}");
+    }
     first.stop().await;
     empty.stop().await;
 }

@@ -3,7 +3,7 @@
 //! `docs/protocol.md`, section 7: from the common ancestor, the fork that more weight of distinct sources
 //! stands on; then the longer; then the lower hash of its first block.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::block_number::BlockNumber;
 use crate::content_id::ContentId;
@@ -62,6 +62,15 @@ pub struct Reorganization {
     pub undo: Vec<BlockReference>,
     /// Blocks to apply then, lowest first.
     pub redo: Vec<BlockReference>,
+}
+
+/// A chain of blocks beside the one that is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fork {
+    /// Its highest block.
+    pub tip: BlockReference,
+    /// The last block that it has in common with the chain that is followed.
+    pub ancestor: BlockReference,
 }
 
 #[derive(Debug, Clone)]
@@ -165,6 +174,21 @@ impl ForkTree {
                 number: node.number,
                 hash: *hash,
             })
+    }
+
+    /// The forks beside the chain that ends at `tip`, none where that is not in the tree.
+    pub fn forks_beside(&self, tip: ContentId) -> Vec<Fork> {
+        let mut others = self.tips().filter(|other| other.hash != tip).peekable();
+        if others.peek().is_none() {
+            return Vec::new();
+        }
+        let followed: HashSet<ContentId> = self.chain_of(tip).map(|block| block.hash).collect();
+        let with_ancestor = |tip: BlockReference| {
+            let mut below = self.chain_of(tip.hash);
+            let ancestor = below.find(|block| followed.contains(&block.hash))?;
+            Some(Fork { tip, ancestor })
+        };
+        others.filter_map(with_ancestor).collect()
     }
 
     /// The tip of the winning fork, given where each source stands (its tip and its weight; tips outside the
@@ -387,6 +411,18 @@ mod tests {
         assert_eq!(way.redo, [reference(2, 12), reference(3, 13), reference(4, 14)]);
         let forward = tree().reorganization(id(1), id(3)).unwrap();
         assert!(forward.undo.is_empty());
+    }
+
+    #[test]
+    fn a_fork_is_named_with_the_last_block_it_shares() {
+        let fork = |tip, ancestor| Fork { tip, ancestor };
+        let tree = tree();
+        let shared = reference(1, 1);
+        assert_eq!(tree.forks_beside(id(3)), [fork(reference(4, 14), shared)]);
+        assert_eq!(tree.forks_beside(id(14)), [fork(reference(3, 3), shared)]);
+        assert_eq!(tree.forks_beside(id(99)), []);
+        let alone = ForkTree::new(reference(0, 0), LIMITS);
+        assert_eq!(alone.forks_beside(id(0)), []);
     }
 
     #[test]

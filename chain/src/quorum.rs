@@ -72,6 +72,17 @@ impl Voters {
         self.0.len() <= 1
     }
 
+    /// Whether so much of the weight votes for something else that a value cannot be agreed any more.
+    pub fn contradict<'a, T: PartialEq + 'a>(
+        &self,
+        value: &T,
+        votes: impl IntoIterator<Item = (&'a VoterId, &'a T)>,
+    ) -> bool {
+        let against = votes.into_iter().filter(|(_, vote)| *vote != value);
+        let against: u64 = against.map(|(voter, _)| self.weight(voter)).sum();
+        against > 0 && !self.is_majority(self.total().saturating_sub(against))
+    }
+
     /// Decides one question. Votes of those who are no voters are ignored; of several votes of one voter
     /// the last counts.
     pub fn decide<T: Ord + Clone>(&self, votes: impl IntoIterator<Item = (VoterId, T)>) -> Agreement<T> {
@@ -152,6 +163,22 @@ mod tests {
             voters(&[1]).decide(votes(&[(0, "a")])),
             Agreement::Agreed { .. }
         ));
+    }
+
+    #[test]
+    fn a_value_is_contradicted_once_the_rest_cannot_agree_on_it() {
+        let contradict = |weights: &[u32], cast: &[(usize, &'static str)]| {
+            let votes = votes(cast);
+            voters(weights).contradict(&"a", votes.iter().map(|(voter, vote)| (voter, vote)))
+        };
+        assert!(contradict(&[1, 1], &[(0, "a"), (1, "b")]));
+        assert!(!contradict(&[1, 1, 1], &[(0, "a"), (1, "b")]));
+        assert!(contradict(&[1, 1, 1], &[(0, "a"), (1, "b"), (2, "c")]));
+        assert!(contradict(&[1, 1, 2], &[(2, "b")]));
+        // Neither strangers nor silence.
+        assert!(!contradict(&[1], &[(7, "b")]));
+        assert!(!contradict(&[1, 1], &[(0, "a")]));
+        assert!(!contradict(&[], &[(0, "b")]));
     }
 
     #[test]

@@ -151,6 +151,7 @@ fn fill_template(chain: &Chain, template: &Path) {
         orphan_blocks: 28_800,
         pending_blocks: 64,
         trusted_checkpoint: None,
+        state_documents: std::num::NonZeroUsize::MAX,
         metrics: Metrics::new(),
     };
     let mut replica = Replica::new(writer, settings).unwrap();

@@ -7,7 +7,7 @@ use honeygraph_chain::{BlockNumber, BlockRange};
 use tokio::sync::watch;
 
 use crate::peers::PeerUrl;
-use crate::sync::{ConsensusFound, RegisterError, SyncGone, SyncHandle, SyncView};
+use crate::sync::{ConsensusFound, NoConsensus, RegisterError, SyncGone, SyncHandle, SyncView};
 use crate::wire::shapes::{PeerEntry, SyncGapsAnswer};
 
 /// The sync engine as the API sees it: [`SyncHandle`], or in a test something that answers in its place.
@@ -21,7 +21,10 @@ pub trait SyncControl: Send + Sync {
     /// Fills gaps. See [`SyncHandle::sync_gaps`].
     fn sync_gaps(&self, only: Option<Vec<BlockRange>>) -> BoxFuture<'_, Result<SyncGapsAnswer, SyncGone>>;
     /// Asks the voters. See [`SyncHandle::consensus`].
-    fn consensus(&self, block: BlockNumber) -> BoxFuture<'_, Result<Option<ConsensusFound>, SyncGone>>;
+    fn consensus(
+        &self,
+        block: BlockNumber,
+    ) -> BoxFuture<'_, Result<Result<ConsensusFound, NoConsensus>, SyncGone>>;
 }
 
 impl SyncControl for SyncHandle {
@@ -41,7 +44,10 @@ impl SyncControl for SyncHandle {
         Self::sync_gaps(self, only).boxed()
     }
 
-    fn consensus(&self, block: BlockNumber) -> BoxFuture<'_, Result<Option<ConsensusFound>, SyncGone>> {
+    fn consensus(
+        &self,
+        block: BlockNumber,
+    ) -> BoxFuture<'_, Result<Result<ConsensusFound, NoConsensus>, SyncGone>> {
         Self::consensus(self, block).boxed()
     }
 }

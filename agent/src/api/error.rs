@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use honeygraph_chain::BlockNumber;
 
 use crate::store::StoreError;
-use crate::wire::shapes::{BlockErrorAnswer, ErrorAnswer};
+use crate::sync::NoConsensus;
+use crate::wire::shapes::{Agreement, BlockErrorAnswer, ErrorAnswer};
 
 /// Bytes of a refused value that an answer repeats.
 const SHOWN_BYTES: usize = 128;
@@ -41,7 +42,7 @@ pub(crate) enum ApiError {
     },
     /// Voters that do not agree, or are too few.
     #[error("No consensus found")]
-    NoConsensus { block: BlockNumber },
+    NoConsensus { block: BlockNumber, why: NoConsensus },
     /// Something else that is not here.
     #[error("{0}")]
     NotFound(String),
@@ -144,16 +145,21 @@ impl IntoResponse for ApiError {
                         error,
                         block_num: *block,
                         fork,
+                        agreement: None,
                     }),
                 )
                     .into_response()
             }
-            Self::NoConsensus { block } => (
+            Self::NoConsensus { block, why } => (
                 status,
                 Json(BlockErrorAnswer {
                     error,
                     block_num: *block,
                     fork: None,
+                    agreement: Some(match why {
+                        NoConsensus::Conflict => Agreement::Conflict,
+                        NoConsensus::Undecided => Agreement::Undecided,
+                    }),
                 }),
             )
                 .into_response(),

@@ -1,6 +1,5 @@
 //! Where the node stands, put together from the replica and the sync engine.
 
-use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::{BlockNumber, BlockRange};
 
 use crate::replica::ReplicaStatus;
@@ -12,7 +11,7 @@ use crate::wire::shapes::{
     SyncStatus, VerificationPolicy, VerificationStatus,
 };
 
-/// Fork tips whose common ancestor is looked for.
+/// Forks that the status names.
 const TIPS: usize = 64;
 
 /// The highest stored canonical block.
@@ -31,7 +30,9 @@ pub(crate) fn wanted_range(status: &ReplicaStatus, sync: &SyncView) -> Option<Bl
 /// What the voters say about the anchor of a checkpoint.
 pub(crate) fn agreement(status: &ReplicaStatus, checkpoint: BlockNumber) -> Agreement {
     let irreversible = status.position.as_ref().and_then(Position::irreversible_block);
-    if irreversible.is_none_or(|block| checkpoint > block) {
+    if status.conflicts.contains(&checkpoint) {
+        Agreement::Conflict
+    } else if irreversible.is_none_or(|block| checkpoint > block) {
         Agreement::Undecided
     } else if status.voters.is_single() {
         Agreement::Unanchored
@@ -90,7 +91,7 @@ pub(crate) fn sync_status(
         gaps: wanted_range(status, sync).map(|wanted| gap_status(status, wanted)),
         forks: Some(ForkStatus {
             canonical: MAIN_FORK.to_owned(),
-            others: fork_tips(status, view)?.into_iter().collect(),
+            others: fork_tips(status).collect(),
             reorganizations: status.counters.reorganizations,
         }),
         checkpoint: newest.map(|anchor| CheckpointStatus {
@@ -145,34 +146,11 @@ fn newest_checkpoint(
     Ok(None)
 }
 
-fn fork_tips(status: &ReplicaStatus, view: &View) -> Result<Vec<ForkTip>, StoreError> {
-    let mut tips = Vec::new();
-    for tip in status.forks.iter().take(TIPS) {
-        let mut lowest = *tip;
-        while let Some(parent) = fork_parent(view, lowest)? {
-            lowest = parent;
-        }
-        tips.push(ForkTip {
-            fork_id: tip.hash.to_string(),
-            head: tip.number,
-            head_hash: tip.hash,
-            common_ancestor: lowest.number.saturating_sub(1),
-        });
-    }
-    Ok(tips)
-}
-
-/// The block before a block of a fork, while that is on the fork as well.
-pub(crate) fn fork_parent(view: &View, block: BlockReference) -> Result<Option<BlockReference>, StoreError> {
-    let Some(stored) = view.fork_block(block)? else {
-        return Ok(None);
-    };
-    let Some(number) = block.number.previous() else {
-        return Ok(None);
-    };
-    let parent = BlockReference {
-        number,
-        hash: stored.previous_hash(block.number)?,
-    };
-    Ok(view.fork_block(parent)?.map(|_| parent))
+fn fork_tips(status: &ReplicaStatus) -> impl Iterator<Item = ForkTip> {
+    status.forks.iter().take(TIPS).map(|fork| ForkTip {
+        fork_id: fork.tip.hash.to_string(),
+        head: fork.tip.number,
+        head_hash: fork.tip.hash,
+        common_ancestor: fork.ancestor.number,
+    })
 }

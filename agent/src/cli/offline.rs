@@ -151,6 +151,7 @@ pub(super) fn import(
         orphan_blocks: 28_800,
         pending_blocks: 1,
         trusted_checkpoint,
+        state_documents: std::num::NonZeroUsize::MAX,
         metrics: Metrics::new(),
     };
     let mut replica = Replica::new(writer, settings)?;

@@ -140,6 +140,10 @@ pub struct NodeArguments {
     /// Newest blocks whose history is kept; 0 keeps all
     #[arg(long, env, value_name = "BLOCKS", default_value = "0", value_parser = whole::<u64>("blocks", 0..=1_000_000_000_000))]
     pub history_blocks: u64,
+
+    /// Newest irreversible full state documents that are kept, so that peers can start from them
+    #[arg(long, env, value_name = "COUNT", default_value = "7", value_parser = whole::<usize>("documents", 1..=100_000))]
+    pub state_documents: usize,
 }
 
 /// Where blocks come from.

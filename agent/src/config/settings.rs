@@ -1,7 +1,7 @@
 //! The strict configuration: what the rest of the agent is given.
 
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroU64};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -86,6 +86,8 @@ pub struct NodeConfig {
     pub data_dir: PathBuf,
     /// How much history it keeps.
     pub history: History,
+    /// Irreversible full state documents that it keeps.
+    pub state_documents: NonZeroUsize,
 }
 
 /// How much history a node keeps.

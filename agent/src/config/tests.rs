@@ -96,6 +96,7 @@ fn the_defaults_are_a_valid_configuration() {
     assert_eq!(config.network.start, Start::Join);
     assert_eq!(config.network.max_reorg_depth, 1_000);
     assert_eq!(config.node.history, History::All);
+    assert_eq!(config.node.state_documents.get(), 7);
     assert_eq!(config.network.voters.len(), 1);
     assert_eq!(
         config.network.voters[0].name,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroU64};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use honeygraph_chain::network::CheckpointSchedule;
@@ -216,6 +216,7 @@ fn node(raw: NodeArguments, network: &NetworkConfig) -> Result<NodeConfig, Confi
         advertise_url: raw.advertise_url,
         data_dir: raw.data_dir,
         history,
+        state_documents: NonZeroUsize::new(raw.state_documents).unwrap_or(NonZeroUsize::MIN),
     })
 }
 

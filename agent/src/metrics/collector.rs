@@ -83,13 +83,12 @@ impl NodeCollector {
                 self.head_clock.since(head, unix_seconds()),
             )?;
         }
-        let off_chain = status
-            .sources
-            .iter()
-            .filter(|source| source.connected && source.tip.is_some() && !source.canonical);
+        let off_chain = status.sources.iter().filter(|source| {
+            source.connected && (source.set_aside.is_some() || (source.tip.is_some() && !source.canonical))
+        });
         out.gauge(
             "fork_divergence",
-            "Connected sources that stand on another fork than this replica",
+            "Connected sources that stand on another fork than this replica, or are set aside",
             off_chain.count() as u64,
         )?;
         let connected = status.sources.iter().filter(|source| source.connected);
@@ -131,6 +130,11 @@ impl NodeCollector {
             "divergences",
             "Times that the voters agreed on another chain than this replica's",
             counters.divergences,
+        )?;
+        out.counter(
+            "sources_set_aside",
+            "Times that a source was set aside",
+            counters.sources_set_aside,
         )
     }
 

@@ -1,5 +1,7 @@
 //! Checkpoints that sources report, votes on anchors, and the last irreversible block.
 
+use std::collections::BTreeSet;
+
 use honeygraph_chain::block::HashedBlock;
 use honeygraph_chain::checkpoint::{Anchor, DeltaDocument, DeltaWriter};
 use honeygraph_chain::fork::BlockReference;
@@ -9,6 +11,7 @@ use honeygraph_chain::quorum::{Agreement, VoterId};
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 
 use super::reorganize::{Undone, checkpoint_chain_at};
+use super::sources::SetAside;
 use super::tip::Provenance;
 use super::{MAX_OPEN_CHECKPOINTS, Replica, StoreError};
 use crate::ingest::{SourceCommand, SourceId};
@@ -104,6 +107,57 @@ impl Replica {
             Agreement::Agreed { value, .. } => Some(value),
             Agreement::Conflict | Agreement::Undecided => None,
         }
+    }
+
+    /// The checkpoints from the last irreversible one up that voters contradict: with their anchors, or, where
+    /// they are sources, with the fork that they stand on.
+    pub(super) fn conflicts(&self) -> BTreeSet<BlockNumber> {
+        let (Some(running), Some(position)) = (&self.running, self.writer.position()) else {
+            return BTreeSet::new();
+        };
+        let (voters, here) = (&self.settings.voters, running.tip.reference().hash);
+        let lowest = position.irreversible_block().unwrap_or_default();
+        let mut numbers: BTreeSet<BlockNumber> = self
+            .votes
+            .range(lowest..=position.state_height.max(lowest))
+            .filter(|(_, votes)| {
+                // Most have too few votes to contradict anything.
+                let weight = votes.keys().map(|voter| voters.weight(voter)).sum();
+                !voters.is_majority(voters.total().saturating_sub(weight))
+            })
+            .map(|(number, _)| *number)
+            .collect();
+        let tips: Vec<_> = self
+            .sources
+            .iter()
+            .filter_map(|(source, view)| Some((VoterId(source.to_string()), view.tip?)))
+            .filter(|(_, tip)| {
+                running.tree.contains(tip.hash) && !running.tree.is_on_chain_of(tip.hash, here)
+            })
+            .collect();
+        if !tips.is_empty() {
+            numbers.insert(position.checkpoints.last_block);
+        }
+        if numbers.is_empty() {
+            return numbers;
+        }
+        let view = self.writer.store().view();
+        let ours = |number: BlockNumber| match position.irreversible {
+            Some(irreversible) if irreversible.block_num == number => Some(irreversible),
+            _ => view.checkpoint(number).ok().flatten()?.anchor(),
+        };
+        numbers.retain(|number| {
+            let Some(ours) = ours(*number) else { return false };
+            let mut cast = self.votes.get(number).cloned().unwrap_or_default();
+            for (voter, tip) in &tips {
+                if let Some(at) = running.tree.at_height(tip.hash, *number) {
+                    let block_hash = at.hash;
+                    cast.insert(voter.clone(), Anchor { block_hash, ..ours });
+                }
+            }
+            voters.contradict(&ours, &cast)
+        });
+        numbers
     }
 
     /// The fault of a block that has another hash than the voters agree on.
@@ -316,6 +370,10 @@ impl Replica {
                 return;
             }
             if number == irreversible.block_num && anchor == irreversible {
+                // It may have said something else before.
+                if let Some(votes) = self.votes.get_mut(&number) {
+                    votes.remove(&voter);
+                }
                 return;
             }
         }
@@ -369,13 +427,16 @@ impl Replica {
         if let Some(running) = &self.running
             && let Some(false_block) = running.tree.at_height(running.tip.reference().hash, number)
         {
-            for view in self.sources.values_mut() {
-                let stands = |tip: BlockReference| running.tree.is_on_chain_of(false_block.hash, tip.hash);
-                if view.tip.is_some_and(stands) {
-                    view.diverged = true;
-                    view.tip = None;
-                    view.pending.clear();
-                }
+            let stands = |tip: BlockReference| running.tree.is_on_chain_of(false_block.hash, tip.hash);
+            let against = self
+                .sources
+                .iter()
+                .filter(|(_, view)| view.tip.is_some_and(stands));
+            let against: Vec<_> = against.map(|(source, _)| source.clone()).collect();
+            for source in against {
+                let reason =
+                    format!("it stands on a chain that the voters contradict at checkpoint {number}");
+                self.set_aside(&source, SetAside::Contradicts(reason));
             }
         }
         self.roll_back(before, Undone::Contradicted)
@@ -398,6 +459,7 @@ impl Replica {
         transaction.commit()?;
         self.forget_undo(anchor.block_num)?;
         self.age_out_orphans(anchor.block_num)?;
+        self.age_out_documents_since(before)?;
         self.votes = self.votes.split_off(&anchor.block_num.next());
         self.reports = self.reports.split_off(&anchor.block_num.next());
         self.advance_tree();

@@ -4,6 +4,7 @@
 //! A [`Replica`] is synchronous and owns its store; [`ReplicaHandle`] runs one on a thread of its own and is
 //! what the rest of the node holds.
 
+mod documents;
 mod extend;
 mod finality;
 mod history;
@@ -23,6 +24,7 @@ pub use thread::{HoldAnswer, HoldError, ReplicaGone, ReplicaHandle};
 pub use tip::Provenance;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use honeygraph_chain::checkpoint::Anchor;
@@ -58,6 +60,8 @@ pub struct ReplicaSettings {
     pub pending_blocks: usize,
     /// A checkpoint that the operator vouches for: above every report and vote.
     pub trusted_checkpoint: Option<(BlockNumber, ContentId)>,
+    /// Irreversible full state documents that are kept.
+    pub state_documents: NonZeroUsize,
     /// Where commits are counted.
     pub metrics: Metrics,
 }
@@ -125,6 +129,7 @@ impl Replica {
                 });
             }
             replica.run_from(&position)?;
+            replica.age_out_documents()?;
         }
         Ok(replica)
     }

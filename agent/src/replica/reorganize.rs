@@ -5,8 +5,9 @@ use honeygraph_chain::fork::{BlockReference, Reorganization};
 use honeygraph_chain::network::CheckpointKind;
 use honeygraph_chain::{BlockNumber, BlockRange};
 
-use super::tip::{CommittedState, Provenance, Stage, Tip};
+use super::tip::{CommittedState, Provenance, Stage, StageError, Tip};
 use super::{Replica, StoreError};
+use crate::ingest::SourceId;
 use crate::store::{Position, View};
 
 /// What becomes of blocks that are undone.
@@ -89,7 +90,8 @@ impl Replica {
     /// Has the sources send again what they sent since a checkpoint, and lets a new session of theirs go on
     /// from there.
     fn ask_sources_again(&mut self, checkpoint: BlockNumber) {
-        for (source, view) in self.sources.iter().filter(|(_, view)| !view.diverged) {
+        self.reconsider_set_aside(checkpoint);
+        for (source, view) in self.sources.iter().filter(|(_, view)| view.set_aside.is_none()) {
             if let Some(cursor) = view.cursor_at(checkpoint) {
                 self.cursors.insert(source.clone(), cursor);
             }
@@ -122,6 +124,7 @@ impl Replica {
         transaction.commit()?;
         tracing::warn!(blocks = range.len(), to = %to, "rolled back beyond the tree of forks");
         self.provenance.clear();
+        self.reconsider_set_aside(to);
         for view in self.sources.values_mut() {
             view.tip = None;
         }
@@ -150,6 +153,9 @@ impl Replica {
             );
             if let Err(error) = pushed {
                 tracing::warn!(block = %block.number, %error, "a fork cannot be followed further");
+                if matches!(error, StageError::BreaksState { .. }) {
+                    self.refuse_chain(&self.sources_on(*block), *block, &error)?;
+                }
                 self.drop_fork(*block)?;
                 if way.undo.is_empty() {
                     break;
@@ -198,6 +204,19 @@ impl Replica {
         }
         tracing::info!(ancestor = %way.ancestor.number, height = %gained, "fork followed");
         Ok(())
+    }
+
+    /// The sources whose chain has a block of the tree.
+    fn sources_on(&self, block: BlockReference) -> Vec<SourceId> {
+        let Some(running) = &self.running else {
+            return Vec::new();
+        };
+        let stands = |tip: BlockReference| running.tree.is_on_chain_of(block.hash, tip.hash);
+        let standing = self
+            .sources
+            .iter()
+            .filter(|(_, view)| view.tip.is_some_and(stands));
+        standing.map(|(source, _)| source.clone()).collect()
     }
 
     /// The state as it was after a block that is still above what is final.

@@ -1,6 +1,7 @@
 //! Blocks from honeycomb sources: each source has its own view of the chain.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 
 use honeygraph_chain::block::{Block, HashedBlock};
 use honeygraph_chain::fork::BlockReference;
@@ -27,11 +28,32 @@ pub(super) struct SourceView {
     checkpoint_cursors: BTreeMap<BlockNumber, SourceCursor>,
     /// Where its log stands.
     cursor: Option<SourceCursor>,
-    /// Its chain differs from what is final here, or from what left the tree: nothing of it is taken until
-    /// it starts anew.
-    pub(super) diverged: bool,
+    /// Why nothing of it is taken until it starts anew.
+    pub(super) set_aside: Option<SetAside>,
     /// Checkpoints of it in a row that could not be proven.
     pub(super) mismatches: u32,
+}
+
+/// Why nothing of a source is taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum SetAside {
+    /// Its chain differs from what is final here, from what the voters agree on, or from what left the tree.
+    Contradicts(String),
+    /// A block of it breaks the rules of the state on the chain that is followed here.
+    BreaksState {
+        /// The block.
+        block: BlockReference,
+        /// Which rule, and where.
+        reason: String,
+    },
+}
+
+impl fmt::Display for SetAside {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Contradicts(reason) | Self::BreaksState { reason, .. } => formatter.write_str(reason),
+        }
+    }
 }
 
 /// What to do with a source's oldest waiting block.
@@ -93,12 +115,12 @@ impl Replica {
             SourceEventKind::Connected { .. } => view.connected = true,
             SourceEventKind::Disconnected => {
                 view.connected = false;
-                view.diverged = false;
+                view.set_aside = None;
                 view.pending.clear();
             }
             SourceEventKind::Restarted => {
                 view.tip = None;
-                view.diverged = false;
+                view.set_aside = None;
                 view.pending.clear();
             }
             SourceEventKind::Head { number } => {
@@ -147,7 +169,8 @@ impl Replica {
                 }
             }
             SourceEventKind::Checkpoint { covered, id, .. } => {
-                if covered <= plausible {
+                // What a source that is set aside computes is not what is followed here.
+                if covered <= plausible && view.set_aside.is_none() {
                     self.on_report(&source, covered, id)?;
                 }
             }
@@ -157,9 +180,10 @@ impl Replica {
         Ok(())
     }
 
-    /// The highest head that connected sources report.
+    /// The highest head that sources report, those set aside not counted.
     pub fn network_head(&self) -> Option<BlockNumber> {
-        self.sources.values().filter_map(|view| view.head).max()
+        let followed = self.sources.values().filter(|view| view.set_aside.is_none());
+        followed.filter_map(|view| view.head).max()
     }
 
     /// First block of what sources have sent but waits for a gap to be filled.
@@ -174,7 +198,7 @@ impl Replica {
     fn on_block(&mut self, source: &SourceId, block: PendingBlock) -> Result<(), StoreError> {
         let limit = self.settings.pending_blocks;
         let view = self.sources.entry(source.clone()).or_default();
-        if view.diverged {
+        if view.set_aside.is_some() {
             return Ok(());
         }
         if view
@@ -208,10 +232,9 @@ impl Replica {
                     view.pending.pop_front();
                 }
                 Step::Diverged(number) => {
-                    view.diverged = true;
-                    view.pending.clear();
+                    let reason = format!("its block {number} contradicts what is final");
                     self.counters.divergences += 1;
-                    tracing::error!(%source, block = %number, "source contradicts what is final");
+                    self.set_aside(source, SetAside::Contradicts(reason));
                 }
                 Step::Take(parent) => {
                     if let Some(block) = view.pending.pop_front() {
@@ -289,7 +312,7 @@ impl Replica {
             return Ok(());
         };
         let number = block.number;
-        self.cursors.insert(source.clone(), block.cursor);
+        let cursor_before = self.cursors.insert(source.clone(), block.cursor);
         let hashed = HashedBlock::from(Block {
             number,
             previous_hash: link,
@@ -305,6 +328,11 @@ impl Replica {
         if !running.tree.contains(reference.hash) {
             if parent.hash == running.tip.reference().hash {
                 if !self.append(source, &hashed, block.timestamp_ms)? {
+                    // A new session of the source starts with the block that was refused.
+                    match cursor_before {
+                        Some(cursor) => self.cursors.insert(source.clone(), cursor),
+                        None => self.cursors.remove(source),
+                    };
                     return Ok(());
                 }
             } else {
@@ -340,13 +368,12 @@ impl Replica {
         timestamp_ms: u64,
     ) -> Result<bool, StoreError> {
         if self.contradicts_agreed_hash(block).is_some() {
-            tracing::error!(%source, block = %block.number(), "source contradicts what the voters agree on");
+            let reason = format!(
+                "its block {} contradicts what the voters agree on",
+                block.number()
+            );
             self.counters.divergences += 1;
-            if let Some(view) = self.sources.get_mut(source) {
-                view.diverged = true;
-                view.tip = None;
-                view.pending.clear();
-            }
+            self.set_aside(source, SetAside::Contradicts(reason));
             return Ok(false);
         }
         let reported = self.reported_checkpoint(block.number());
@@ -383,8 +410,12 @@ impl Replica {
                 self.commit_stage().map(|()| true)
             }
             Err(error @ StageError::BreaksState { .. }) => {
-                self.forget_view(source);
-                self.halt(format!("source {source}: {error}")).map(|()| false)
+                let reference = BlockReference {
+                    number: block.number(),
+                    hash: block.hash(),
+                };
+                self.refuse_chain(std::slice::from_ref(source), reference, &error)
+                    .map(|()| false)
             }
             Err(error) => {
                 tracing::error!(%source, block = %block.number(), %error, "block refused");
@@ -420,6 +451,60 @@ impl Replica {
         if let Some(view) = self.sources.get_mut(source) {
             view.tip = None;
             view.pending.clear();
+        }
+    }
+
+    /// Takes nothing of a source any more until it starts anew, and says so. What it reported counts no
+    /// longer: others would be measured by it.
+    pub(super) fn set_aside(&mut self, source: &SourceId, why: SetAside) {
+        tracing::error!(%source, reason = %why, "source set aside until it starts anew");
+        self.counters.sources_set_aside += 1;
+        for by_source in self.reports.values_mut() {
+            by_source.remove(source);
+        }
+        self.outbox
+            .push((source.clone(), SourceCommand::Refuse(why.to_string())));
+        self.forget_view(source);
+        if let Some(view) = self.sources.get_mut(source) {
+            view.set_aside = Some(why);
+        }
+    }
+
+    /// Sets sources aside whose chain has a block that breaks the rules of the state. Where that block is what
+    /// the voters stand on, with an agreed anchor or with more than half of the configured weight, there is no
+    /// other chain to go on with: commits stop.
+    pub(super) fn refuse_chain(
+        &mut self,
+        sources: &[SourceId],
+        block: BlockReference,
+        error: &StageError,
+    ) -> Result<(), StoreError> {
+        for source in sources {
+            let reason = error.to_string();
+            self.set_aside(source, SetAside::BreaksState { block, reason });
+        }
+        let agreed = self.agreed_anchor(block.number);
+        let standing = self.sources.iter().filter(|(_, view)| {
+            matches!(&view.set_aside, Some(SetAside::BreaksState { block: on, .. }) if *on == block)
+        });
+        let weight = standing.map(|(source, _)| self.settings.voters.weight(&VoterId(source.to_string())));
+        if agreed.is_some_and(|anchor| anchor.block_hash == block.hash)
+            || self.settings.voters.is_majority(weight.sum())
+        {
+            return self.halt(format!(
+                "the voters stand on a block that cannot be applied: {error}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Takes sources again whose blocks broke the rules of the state on blocks above `kept`, which are gone.
+    pub(super) fn reconsider_set_aside(&mut self, kept: BlockNumber) {
+        for (source, view) in &mut self.sources {
+            if matches!(&view.set_aside, Some(SetAside::BreaksState { block, .. }) if block.number > kept) {
+                tracing::info!(%source, "source taken again: the chain that it did not fit is gone");
+                view.set_aside = None;
+            }
         }
     }
 

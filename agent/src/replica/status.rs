@@ -1,6 +1,9 @@
 //! What a replica says about itself.
 
+use std::collections::BTreeSet;
+
 use honeygraph_chain::checkpoint::Anchor;
+use honeygraph_chain::fork::Fork;
 use honeygraph_chain::interval::IntervalSet;
 use honeygraph_chain::quorum::Voters;
 use honeygraph_chain::{BlockNumber, ContentId};
@@ -26,6 +29,8 @@ pub struct Counters {
     pub state_hash_mismatches: u64,
     /// Times that the voters agreed on another chain than this replica's.
     pub divergences: u64,
+    /// Times that a source was set aside: its chain contradicts what is trusted, or breaks the state rules.
+    pub sources_set_aside: u64,
 }
 
 /// One honeycomb source as this replica sees it.
@@ -40,10 +45,14 @@ pub struct SourceStatus {
     pub head: Option<BlockNumber>,
     /// The last block of its chain that is here.
     pub tip: Option<BlockNumber>,
+    /// Where its chain ends here: the hash of that block.
+    pub tip_hash: Option<ContentId>,
     /// Whether it stands on the canonical chain.
     pub canonical: bool,
     /// Its blocks that wait for a gap to be filled.
     pub pending: usize,
+    /// Why nothing of it is taken until it starts anew, where that is so.
+    pub set_aside: Option<String>,
 }
 
 /// Where a replica stands, after each change.
@@ -61,14 +70,16 @@ pub struct ReplicaStatus {
     pub newest_reported: Option<(BlockNumber, ContentId)>,
     /// What the voters agree on there, if they do.
     pub newest_agreed: Option<Anchor>,
+    /// Checkpoints of this replica that voters contradict: theirs can have no majority any more.
+    pub conflicts: BTreeSet<BlockNumber>,
     /// Where commits are or will be held: nothing above is taken.
     pub held_at: Option<BlockNumber>,
     /// Highest block that is applied, committed or not.
     pub applied: Option<BlockNumber>,
     /// The sources.
     pub sources: Vec<SourceStatus>,
-    /// Tips of forks other than the canonical one.
-    pub forks: Vec<honeygraph_chain::fork::BlockReference>,
+    /// Forks beside the canonical chain.
+    pub forks: Vec<Fork>,
     /// Who votes.
     pub voters: Voters,
     /// Counts.
@@ -80,7 +91,6 @@ impl Replica {
     pub fn status(&self) -> ReplicaStatus {
         let running = self.running.as_ref();
         let newest_reported = self.newest_reported();
-        let tip = running.map(|running| running.tip.reference());
         let canonical = |hash| {
             running.is_some_and(|running| running.tree.is_on_chain_of(hash, running.tip.reference().hash))
         };
@@ -89,13 +99,12 @@ impl Replica {
             connected: view.connected,
             head: view.head,
             tip: view.tip.map(|tip| tip.number),
+            tip_hash: view.tip.map(|tip| tip.hash),
             canonical: view.tip.is_some_and(|tip| canonical(tip.hash)),
             pending: view.pending.len(),
+            set_aside: view.set_aside.as_ref().map(ToString::to_string),
         });
-        let forks = running
-            .into_iter()
-            .flat_map(|running| running.tree.tips())
-            .filter(|fork| Some(*fork) != tip);
+        let forks = running.map(|running| running.tree.forks_beside(running.tip.reference().hash));
         let durable = self.writer.durable();
         ReplicaStatus {
             position: durable.position,
@@ -104,10 +113,11 @@ impl Replica {
             first_pending: self.first_pending(),
             newest_reported,
             newest_agreed: newest_reported.and_then(|(number, _)| self.agreed_anchor(number)),
+            conflicts: self.conflicts(),
             held_at: self.stop,
             applied: running.map(|running| running.stage.tip.number),
             sources: sources.collect(),
-            forks: forks.collect(),
+            forks: forks.unwrap_or_default(),
             voters: self.settings.voters.clone(),
             counters: self.counters,
         }

@@ -260,14 +260,20 @@ fn blocks_that_wait_for_their_checkpoint_give_way_where_the_next_does_not_link_t
     assert_equals_vectors(&replica, 499);
 }
 
+/// A block in the place of one of the chain that puts a leaf where a subtree stands.
+fn broken(place: usize) -> Block {
+    Block {
+        operations: marked("balances", 1.0),
+        ..chain().blocks[place].block.block().clone()
+    }
+}
+
 #[test]
 fn a_block_that_breaks_the_state_rules_is_refused() {
     let home = Home::new();
-    let mut replica = home.started(settings());
-    let broken = Block {
-        operations: marked("balances", 1.0),
-        ..chain().blocks[0].block.block().clone()
-    };
+    let voters = Voters::new([(VoterId("one".to_owned()), 1)]);
+    let mut replica = home.started(ReplicaSettings { voters, ..settings() });
+    let broken = broken(0);
     let fetched = FetchedBlock {
         block: HashedBlock::from(broken.clone()),
         timestamp_ms: 0,
@@ -280,7 +286,7 @@ fn a_block_that_breaks_the_state_rules_is_refused() {
             ..
         }
     ));
-    // From a source it stops the chain there, says why, and reading goes on.
+    // From the only voter it stops the chain there, says why, and reading goes on.
     event(&mut replica, "one", block_event(&broken));
     let halted = replica.position().unwrap().halted.clone().unwrap();
     assert!(halted.contains("a leaf would stand at `balances`"), "{halted}");
@@ -288,6 +294,134 @@ fn a_block_that_breaks_the_state_rules_is_refused() {
         replica.extend(&peer("a"), &chain().blocks[0..5]).unwrap(),
         ExtendOutcome::Halted
     );
+}
+
+#[test]
+fn a_source_that_breaks_the_state_rules_is_set_aside_and_the_others_go_on() {
+    let home = Home::new();
+    let voters = ["one", "two", "three"].map(|name| (VoterId(name.to_owned()), 1));
+    let voters = Voters::new(voters);
+    let mut replica = home.started(ReplicaSettings { voters, ..settings() });
+    send(&mut replica, "one", 0..10);
+    event(&mut replica, "one", block_event(&broken(10)));
+    send(&mut replica, "one", 11..120);
+    // What it computes to is measured by nobody else.
+    let wrong = SourceEventKind::Checkpoint {
+        covered: at(99),
+        id: chain().genesis.0,
+        previous: None,
+    };
+    event(&mut replica, "one", wrong);
+    assert_eq!(replica.position().unwrap().halted, None);
+    assert_equals_vectors(&replica, 9);
+    assert_eq!(replica.network_head(), None);
+    let status = replica.status();
+    let reason = status.sources[0].set_aside.as_deref().unwrap();
+    assert!(reason.contains("a leaf would stand at `balances`"), "{reason}");
+    assert_eq!(status.counters.sources_set_aside, 1);
+    assert!(replica.take_outbox().iter().any(|(to, message)| {
+        *to == source("one") && matches!(message, SourceCommand::Refuse(text) if text.contains("balances"))
+    }));
+    send(&mut replica, "two", 10..30);
+    replica.extend(&peer("a"), &chain().blocks[30..150]).unwrap();
+    assert_equals_vectors(&replica, 149);
+    // A new session starts anew, where its log was taken last.
+    event(&mut replica, "one", SourceEventKind::Disconnected);
+    let cursor: SourceCursor = replica.store().view().source_cursor("one").unwrap().unwrap();
+    assert_eq!(cursor.block, at(9));
+    send(&mut replica, "one", 10..200);
+    assert_equals_vectors(&replica, 199);
+    assert_eq!(replica.status().sources[0].set_aside, None);
+}
+
+#[test]
+fn a_block_that_most_of_the_weight_stands_on_and_that_breaks_the_state_rules_halts() {
+    let home = Home::new();
+    let voters = ["one", "two", "three"].map(|name| (VoterId(name.to_owned()), 1));
+    let voters = Voters::new(voters);
+    let mut replica = home.started(ReplicaSettings { voters, ..settings() });
+    for name in ["one", "two"] {
+        send(&mut replica, name, 0..10);
+        assert_eq!(replica.position().unwrap().halted, None);
+        event(&mut replica, name, block_event(&broken(10)));
+    }
+    let halted = replica.position().unwrap().halted.clone().unwrap();
+    assert!(halted.contains("a leaf would stand at `balances`"), "{halted}");
+}
+
+#[test]
+fn an_agreed_block_that_breaks_the_state_rules_halts() {
+    let home = Home::new();
+    let voters = ["peer", "other", "one"].map(|name| (VoterId(name.to_owned()), 1));
+    let voters = Voters::new(voters);
+    let mut replica = home.started(ReplicaSettings { voters, ..settings() });
+    send(&mut replica, "one", 0..99);
+    let broken = HashedBlock::from(broken(99));
+    for voter in ["peer", "other"] {
+        let anchor = Anchor {
+            block_num: at(99),
+            block_hash: broken.hash(),
+            state_hash: chain().checkpoints[0].cid,
+            state_digest: chain().checkpoints[0].state_digest,
+        };
+        replica.on_vote(VoterId(voter.to_owned()), anchor).unwrap();
+    }
+    event(&mut replica, "one", block_event(broken.block()));
+    let halted = replica.position().unwrap().halted.clone().unwrap();
+    assert!(halted.contains("a leaf would stand at `balances`"), "{halted}");
+}
+
+#[test]
+fn sources_on_a_fork_that_breaks_the_state_rules_are_set_aside() {
+    let home = Home::new();
+    let voters = ["one", "two", "three", "four", "five"].map(|name| (VoterId(name.to_owned()), 1));
+    let voters = Voters::new(voters);
+    let mut replica = home.started(ReplicaSettings { voters, ..settings() });
+    send(&mut replica, "one", 0..40);
+    let broken = broken(20);
+    for name in ["two", "three"] {
+        send(&mut replica, name, 0..20);
+        event(&mut replica, name, block_event(&broken));
+    }
+    assert_equals_vectors(&replica, 39);
+    let aside = |name: &str, replica: &Replica| {
+        let status = replica.status();
+        let source = status
+            .sources
+            .iter()
+            .find(|source| source.source == name)
+            .cloned();
+        source.unwrap().set_aside.is_some()
+    };
+    assert!(aside("two", &replica) && aside("three", &replica) && !aside("one", &replica));
+    send(&mut replica, "two", 21..60);
+    send(&mut replica, "one", 40..60);
+    assert_equals_vectors(&replica, 59);
+}
+
+#[test]
+fn a_source_that_did_not_fit_a_false_chain_is_taken_again_when_that_is_gone() {
+    let home = Home::new();
+    let voters = ["one", "peer", "other"].map(|name| (VoterId(name.to_owned()), 1));
+    let voters = Voters::new(voters);
+    let mut replica = home.started(ReplicaSettings { voters, ..settings() });
+    send(&mut replica, "one", 0..30);
+    let mut lied = lie(30..31, 30);
+    lied[0].block = HashedBlock::from(Block {
+        operations: marked("stats/mark", 1.0),
+        ..lied[0].block.block().clone()
+    });
+    replica.extend(&peer("liar"), &lied).unwrap();
+    // On the false chain a leaf stands where this one has a subtree.
+    let put = Block {
+        number: at(31),
+        previous_hash: lied[0].block.hash(),
+        operations: marked("stats/mark/below", 1.0),
+    };
+    event(&mut replica, "one", block_event(&put));
+    assert!(replica.status().sources[0].set_aside.is_some());
+    replica.abandon_unproven(at(30)).unwrap();
+    assert_eq!(replica.status().sources[0].set_aside, None);
 }
 
 #[test]
@@ -309,6 +443,99 @@ fn a_source_is_followed_and_its_checkpoints_are_votes() {
     assert!(replica.store().view().undo(at(100)).unwrap().is_some());
     send(&mut replica, "one", 150..500);
     assert_equals_vectors(&replica, 499);
+}
+
+/// The anchor of a checkpoint of the chain.
+fn honest_anchor(checkpoint: usize) -> Anchor {
+    let honest = &chain().checkpoints[checkpoint];
+    let place = (0..500).find(|place| at(*place) == honest.block_num).unwrap();
+    Anchor {
+        block_num: honest.block_num,
+        block_hash: chain().blocks[place].block.hash(),
+        state_hash: honest.cid,
+        state_digest: honest.state_digest,
+    }
+}
+
+#[test]
+fn a_checkpoint_that_voters_contradict_is_in_conflict() {
+    let home = Home::new();
+    let voters = ["a", "b", "one"].map(|name| (VoterId(name.to_owned()), 1));
+    let voters = Voters::new(voters);
+    let mut replica = home.started(ReplicaSettings { voters, ..settings() });
+    replica.extend(&peer("a"), &chain().blocks[0..150]).unwrap();
+    let ours = honest_anchor(0);
+    let other = Anchor {
+        block_hash: ours.state_hash,
+        ..ours
+    };
+    let vote = |replica: &mut Replica, voter: &str, anchor| {
+        replica.on_vote(VoterId(voter.to_owned()), anchor).unwrap();
+    };
+    vote(&mut replica, "a", other);
+    // Two others may still agree on it.
+    assert!(replica.status().conflicts.is_empty());
+    // A source that stands on a fork stands against it.
+    send(&mut replica, "one", 0..95);
+    for place in 95..101 {
+        let own = Block {
+            operations: marked("stats/mark", 1.0),
+            ..chain().blocks[place].block.block().clone()
+        };
+        event(&mut replica, "one", block_event(&own));
+    }
+    let followed = replica.position().unwrap().state_height;
+    assert_eq!(followed, at(100));
+    assert_eq!(replica.status().counters.reorganizations, 1);
+    let theirs = replica.store().view().checkpoint(at(99)).unwrap().unwrap();
+    assert_ne!(theirs.anchor(), Some(ours));
+    // Now it is the source's chain that two voters stand against.
+    vote(&mut replica, "b", ours);
+    assert!(replica.status().conflicts.contains(&at(99)));
+    assert_eq!(replica.position().unwrap().irreversible, None);
+}
+
+#[test]
+fn a_source_on_a_fork_contradicts_the_newest_checkpoint() {
+    let home = Home::new();
+    let voters = Voters::new([(VoterId("one".to_owned()), 1), (VoterId("two".to_owned()), 1)]);
+    let mut replica = home.started(ReplicaSettings { voters, ..settings() });
+    send(&mut replica, "one", 0..120);
+    send(&mut replica, "two", 0..95);
+    assert!(replica.status().conflicts.is_empty());
+    for place in 95..100 {
+        let own = Block {
+            operations: marked("stats/mark", 1.0),
+            ..chain().blocks[place].block.block().clone()
+        };
+        event(&mut replica, "two", block_event(&own));
+    }
+    assert_equals_vectors(&replica, 119);
+    assert!(replica.status().conflicts.contains(&at(99)));
+}
+
+#[test]
+fn a_voter_that_takes_its_contradiction_back_is_in_conflict_no_more() {
+    let home = Home::new();
+    let voters = ["a", "b", "c"].map(|name| (VoterId(name.to_owned()), 1));
+    let mut replica = home.started(ReplicaSettings {
+        voters: Voters::new(voters),
+        ..settings()
+    });
+    replica.extend(&peer("a"), &chain().blocks[0..150]).unwrap();
+    let ours = honest_anchor(0);
+    let other = |block_hash| Anchor { block_hash, ..ours };
+    for voter in ["a", "b"] {
+        replica.on_vote(VoterId(voter.to_owned()), ours).unwrap();
+    }
+    assert_eq!(replica.position().unwrap().irreversible, Some(ours));
+    for (voter, hash) in [("b", ours.state_hash), ("c", chain().genesis.0)] {
+        replica.on_vote(VoterId(voter.to_owned()), other(hash)).unwrap();
+    }
+    assert!(replica.status().conflicts.contains(&at(99)));
+    assert_eq!(replica.position().unwrap().halted, None);
+    replica.on_vote(VoterId("b".to_owned()), ours).unwrap();
+    assert!(replica.status().conflicts.is_empty());
 }
 
 #[test]
@@ -375,6 +602,25 @@ fn the_fork_with_more_weight_wins_and_the_loser_is_kept() {
         send(&mut replica, name, 20..60);
     }
     assert_equals_vectors(&replica, 59);
+}
+
+#[test]
+fn a_fork_across_a_checkpoint_is_named_with_the_last_block_it_shares() {
+    let home = Home::new();
+    let mut replica = home.started(settings());
+    send(&mut replica, "one", 0..120);
+    send(&mut replica, "two", 0..98);
+    // A checkpoint of its own is among these blocks.
+    for place in 98..103 {
+        let own = Block {
+            operations: marked("stats/mark", 1.0),
+            ..chain().blocks[place].block.block().clone()
+        };
+        event(&mut replica, "two", block_event(&own));
+    }
+    let forks = replica.status().forks;
+    assert_eq!(forks.len(), 1);
+    assert_eq!((forks[0].tip.number, forks[0].ancestor.number), (at(102), at(97)));
 }
 
 #[test]
@@ -789,6 +1035,110 @@ fn votes_on_what_is_behind_the_start_contradict_nothing() {
     replica.on_vote(VoterId("peer".to_owned()), anchor).unwrap();
     assert_eq!(replica.status().counters.divergences, 0);
     assert_eq!(replica.position().unwrap().state_height, at(399));
+}
+
+/// Settings under which every second checkpoint is a full state, and `peer` decides alone.
+fn with_many_states(state_documents: usize) -> ReplicaSettings {
+    ReplicaSettings {
+        schedule: CheckpointSchedule {
+            state_interval: 200,
+            state_offset: at(99).get() % 200,
+            ..CheckpointSchedule::default()
+        },
+        voters: Voters::new([(VoterId("peer".to_owned()), 1)]),
+        state_documents: std::num::NonZeroUsize::new(state_documents).unwrap(),
+        ..settings()
+    }
+}
+
+/// Has a period of own blocks committed.
+fn grow(replica: &mut Replica) {
+    let blocks = chained_on(replica, 100);
+    replica.extend(&peer("a"), &blocks).unwrap();
+}
+
+/// Has the voter agree on the newest checkpoint.
+fn settle(replica: &mut Replica) {
+    let newest = replica.position().unwrap().checkpoints.last_block;
+    let record = replica.store().view().checkpoint(newest).unwrap().unwrap();
+    let anchor = record.anchor().unwrap();
+    replica.on_vote(VoterId("peer".to_owned()), anchor).unwrap();
+}
+
+/// The blocks of the stored documents.
+fn stored_documents(replica: &Replica) -> Vec<BlockNumber> {
+    let view = replica.store().view();
+    let blocks = view.document_ids().map(|id| {
+        let record = view.checkpoint_by_id(id.unwrap()).unwrap();
+        record.unwrap().block_num
+    });
+    let mut blocks: Vec<_> = blocks.collect();
+    blocks.sort_unstable();
+    blocks
+}
+
+#[test]
+fn full_states_age_out_once_newer_ones_are_irreversible() {
+    let home = Home::new();
+    let mut replica = home.started(with_many_states(2));
+    let genesis = at(0).saturating_sub(1);
+    let state = |place: u64| at(99).saturating_add(place * 200);
+    for _ in 0..5 {
+        grow(&mut replica);
+    }
+    // Nothing is irreversible yet.
+    let all = [genesis, state(0), state(1), state(2)];
+    assert_eq!(stored_documents(&replica), all);
+    let ids: Vec<_> = replica
+        .store()
+        .view()
+        .document_ids()
+        .map(Result::unwrap)
+        .collect();
+    settle(&mut replica);
+    assert_eq!(stored_documents(&replica), [state(1), state(2)]);
+    let gone = ids
+        .iter()
+        .filter(|id| !replica.store().view().has_document(**id).unwrap());
+    assert_eq!(gone.count(), 2);
+    grow(&mut replica);
+    settle(&mut replica);
+    grow(&mut replica);
+    // The one that is not irreversible is kept beside them.
+    assert_eq!(stored_documents(&replica), [state(1), state(2), state(3)]);
+    settle(&mut replica);
+    assert_eq!(stored_documents(&replica), [state(2), state(3)]);
+    // Fewer are kept from the next start on.
+    drop(replica);
+    let replica = home.open(with_many_states(1));
+    assert_eq!(stored_documents(&replica), [state(3)]);
+}
+
+#[test]
+fn what_a_replica_started_from_is_kept_while_its_deltas_name_it() {
+    let home = Home::new();
+    let own = ReplicaSettings {
+        schedule: CheckpointSchedule {
+            state_interval: 600,
+            state_offset: at(299).get() % 600,
+            ..CheckpointSchedule::default()
+        },
+        ..with_many_states(1)
+    };
+    let mut replica = home.open(own);
+    replica.start_from(&documents(&home)).unwrap();
+    let (start, delta) = (at(299), at(399));
+    let later = |periods: u64| delta.saturating_add(periods * 100);
+    for periods in 1..5 {
+        grow(&mut replica);
+        settle(&mut replica);
+        assert_eq!(stored_documents(&replica), [start, delta], "after {periods}");
+    }
+    // A newer full state that is not irreversible takes nothing away yet.
+    grow(&mut replica);
+    assert_eq!(stored_documents(&replica), [start, delta, later(5)]);
+    settle(&mut replica);
+    assert_eq!(stored_documents(&replica), [later(5)]);
 }
 
 fn home_position(replica: Replica, home: &Home) -> Option<Position> {

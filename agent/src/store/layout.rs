@@ -100,6 +100,17 @@ pub(super) fn chunk_key(id: ContentId, chunk: u32) -> [u8; 36] {
     key
 }
 
+/// Content id of the document in a key that [`chunk_key`] made.
+pub(super) fn document_of_key(key: &[u8]) -> Result<ContentId, StoreError> {
+    match key.first_chunk::<32>() {
+        Some(digest) if key.len() == 36 => Ok(ContentId::from_digest(*digest)),
+        _ => Err(StoreError::damaged(
+            "key of a document",
+            format_args!("{} bytes", key.len()),
+        )),
+    }
+}
+
 /// Number of the chunk in a key that [`chunk_key`] made.
 pub(super) fn chunk_of_key(key: &[u8]) -> Result<u32, StoreError> {
     match key.last_chunk::<4>() {

@@ -9,7 +9,8 @@ use honeygraph_chain::state::{Leaf, Leaves};
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId, PathKey};
 
 use super::layout::{
-    DOCUMENT_CHUNK_BYTES, Keyspaces, POSITION_KEY, chunk_key, chunk_of_key, fork_key, key_number, number_key,
+    DOCUMENT_CHUNK_BYTES, Keyspaces, POSITION_KEY, chunk_key, chunk_of_key, document_of_key, fork_key,
+    key_number, number_key,
 };
 use super::record::{
     CheckpointRecord, PeerRecord, StoredBlock, json_from_bytes, leaf_from_bytes, undo_from_bytes,
@@ -137,6 +138,25 @@ impl View {
         self.snapshot
             .prefix(&self.keyspaces.documents, id.digest())
             .map(|row| Ok(row.value()?.to_vec()))
+    }
+
+    /// The content ids of the stored documents.
+    pub fn document_ids(&self) -> impl Iterator<Item = Result<ContentId, StoreError>> + use<'_> {
+        let documents = &self.keyspaces.documents;
+        let mut from = Some(Vec::new());
+        std::iter::from_fn(move || {
+            // One seek a document, however many pieces it has.
+            let row = self.snapshot.range(documents, from.take()?..).next()?;
+            let id = row
+                .key()
+                .map_err(StoreError::from)
+                .and_then(|key| document_of_key(&key));
+            from = id.as_ref().ok().map(|id| chunk_key(*id, u32::MAX).to_vec());
+            if let Some(from) = &mut from {
+                from.push(0);
+            }
+            Some(id)
+        })
     }
 
     /// One stored piece of a document, counted from 0: all but the last have 256 KiB.

@@ -95,6 +95,15 @@ pub struct ConsensusFound {
     pub confidence: f64,
 }
 
+/// Why nothing can be said of a block by the voters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoConsensus {
+    /// They contradict each other, so that no hash can have a majority.
+    Conflict,
+    /// Too few of them have answered.
+    Undecided,
+}
+
 /// What the engine can be asked to do.
 #[derive(Debug)]
 pub(super) enum SyncCommand {
@@ -113,7 +122,7 @@ pub(super) enum SyncCommand {
     },
     Consensus {
         block: BlockNumber,
-        reply: oneshot::Sender<Option<ConsensusFound>>,
+        reply: oneshot::Sender<Result<ConsensusFound, NoConsensus>>,
     },
 }
 
@@ -128,7 +137,7 @@ pub struct SyncHandle {
     commands: mpsc::Sender<SyncCommand>,
     view: watch::Receiver<SyncView>,
     /// What voters said lately, agreement or none: strangers may ask as often as they like.
-    consensus: Cache<BlockNumber, Option<ConsensusFound>>,
+    consensus: Cache<BlockNumber, Result<ConsensusFound, NoConsensus>>,
 }
 
 /// Blocks whose consensus is remembered.
@@ -173,16 +182,19 @@ impl SyncHandle {
         self.ask(|reply| SyncCommand::SyncGaps { only, reply }).await
     }
 
-    /// Asks the configured voters for a block; none without a majority of them. Of many that ask for one
-    /// block at a time, one asks the voters.
-    pub async fn consensus(&self, block: BlockNumber) -> Result<Option<ConsensusFound>, SyncGone> {
+    /// Asks the configured voters about a block; nothing is found without a majority of them. Of many that
+    /// ask about one block at a time, one asks the voters.
+    pub async fn consensus(
+        &self,
+        block: BlockNumber,
+    ) -> Result<Result<ConsensusFound, NoConsensus>, SyncGone> {
         self.consensus
             .try_get_with(block, self.ask_voters(block))
             .await
             .map_err(|gone| *gone)
     }
 
-    async fn ask_voters(&self, block: BlockNumber) -> Result<Option<ConsensusFound>, SyncGone> {
+    async fn ask_voters(&self, block: BlockNumber) -> Result<Result<ConsensusFound, NoConsensus>, SyncGone> {
         self.ask(|reply| SyncCommand::Consensus { block, reply }).await
     }
 

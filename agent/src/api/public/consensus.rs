@@ -10,13 +10,14 @@ use crate::api::error::ApiError;
 use crate::api::extract::PathBlock;
 use crate::wire::shapes::{BlockErrorAnswer, Consensus, ConsensusAnswer, ErrorAnswer};
 
-/// What a majority of the configured voters says about a block.
+/// What a majority of the configured voters says about a block: about the irreversible anchor that covers it, or
+/// above that about its hash.
 #[utoipa::path(get, path = "/api/sync/consensus/{block}", tag = "sync",
     params(("block" = u64, Path, description = "The block")),
     responses(
         (status = 200, description = "What they agree on", body = ConsensusAnswer),
         (status = 400, description = "Not a block number", body = ErrorAnswer),
-        (status = 404, description = "No majority", body = BlockErrorAnswer)
+        (status = 404, description = "No majority; `agreement` says whether they contradict each other", body = BlockErrorAnswer)
     )
 )]
 pub(super) async fn consensus(
@@ -28,7 +29,7 @@ pub(super) async fn consensus(
         .consensus(block)
         .await
         .map_err(|error| ApiError::Stopped(error.to_string()))?;
-    let found = found.ok_or(ApiError::NoConsensus { block })?;
+    let found = found.map_err(|why| ApiError::NoConsensus { block, why })?;
     Ok(Json(ConsensusAnswer {
         block_num: block,
         consensus: Consensus {

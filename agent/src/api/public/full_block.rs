@@ -40,7 +40,7 @@ pub(super) async fn full_block(
     parameters: Parameters,
 ) -> Result<Json<FullBlock>, ApiError> {
     let fork = parameters.text("fork").unwrap_or(MAIN_FORK).to_owned();
-    let tips = node.status().forks.clone();
+    let tips: Vec<_> = node.status().forks.iter().map(|fork| fork.tip).collect();
     let peer_id = node.settings.peer_id.to_string();
     let answer = node.read(move |view| {
         let found = find(view, &tips, block, &fork)?;

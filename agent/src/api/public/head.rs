@@ -28,7 +28,8 @@ pub(super) async fn head(
     let head = if fork == MAIN_FORK {
         Some(standing::head(&status).unwrap_or_default())
     } else {
-        let tip = status.forks.iter().find(|tip| tip.hash.to_string() == fork);
+        let mut tips = status.forks.iter().map(|fork| fork.tip);
+        let tip = tips.find(|tip| tip.hash.to_string() == fork);
         tip.map(|tip| tip.number)
     };
     let head =

@@ -155,14 +155,20 @@ async fn gaps_are_filled_on_demand() {
 #[tokio::test]
 async fn consensus_is_what_the_voters_say() {
     let node = Fixture::new();
-    let answer = node.get("/api/sync/consensus/7").await;
-    assert_eq!(answer.status, StatusCode::NOT_FOUND);
-    assert_eq!(
-        answer.json(),
-        json!({"error": "No consensus found", "blockNum": 7})
-    );
+    for (why, agreement) in [
+        (NoConsensus::Undecided, "undecided"),
+        (NoConsensus::Conflict, "conflict"),
+    ] {
+        *node.sync.consensus.lock().unwrap() = Err(why);
+        let answer = node.get("/api/sync/consensus/7").await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND);
+        assert_eq!(
+            answer.json(),
+            json!({"error": "No consensus found", "blockNum": 7, "agreement": agreement})
+        );
+    }
     let block_hash = chain().blocks[0].block.hash();
-    *node.sync.consensus.lock().unwrap() = Some(ConsensusFound {
+    *node.sync.consensus.lock().unwrap() = Ok(ConsensusFound {
         block_hash,
         voters: vec!["one".to_owned()],
         confidence: 0.75,

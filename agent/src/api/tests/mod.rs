@@ -39,7 +39,7 @@ use crate::metrics::{Metrics, NodeCollector};
 use crate::peers::PeerUrl;
 use crate::replica::{Replica, ReplicaHandle, ReplicaSettings};
 use crate::store::Store;
-use crate::sync::{ConsensusFound, PeerSummary, RegisterError, SyncGone, SyncView};
+use crate::sync::{ConsensusFound, NoConsensus, PeerSummary, RegisterError, SyncGone, SyncView};
 use crate::test_chain::{Home, at, chain, settings};
 use crate::wire::shapes::{PeerEntry, SyncGapsAnswer, SyncMode, SyncResults, VerificationPolicy};
 
@@ -56,7 +56,7 @@ const FORKED_AT: usize = 340;
 pub(super) struct FakeSync {
     view: watch::Sender<SyncView>,
     pub(super) asked: Mutex<Vec<String>>,
-    pub(super) consensus: Mutex<Option<ConsensusFound>>,
+    pub(super) consensus: Mutex<Result<ConsensusFound, NoConsensus>>,
     pub(super) never_answers: Mutex<bool>,
     pub(super) is_running: Mutex<bool>,
     pub(super) refuses: Mutex<Option<RegisterError>>,
@@ -74,7 +74,7 @@ impl FakeSync {
         Self {
             view: watch::Sender::new(view),
             asked: Mutex::default(),
-            consensus: Mutex::default(),
+            consensus: Mutex::new(Err(NoConsensus::Undecided)),
             never_answers: Mutex::default(),
             is_running: Mutex::default(),
             refuses: Mutex::default(),
@@ -135,7 +135,10 @@ impl SyncControl for FakeSync {
         .boxed()
     }
 
-    fn consensus(&self, block: BlockNumber) -> BoxFuture<'_, Result<Option<ConsensusFound>, SyncGone>> {
+    fn consensus(
+        &self,
+        block: BlockNumber,
+    ) -> BoxFuture<'_, Result<Result<ConsensusFound, NoConsensus>, SyncGone>> {
         self.note(format!("consensus {block}"));
         if *self.never_answers.lock().unwrap() {
             return std::future::pending().boxed();

@@ -3,6 +3,7 @@
 //! Everything slow is a task of its own that comes back as a [`Done`]; what decides is the planner.
 
 mod boot;
+mod claims;
 mod commands;
 mod discovery;
 mod front;
@@ -32,6 +33,7 @@ use crate::replica::{ReplicaGone, ReplicaHandle, ReplicaStatus};
 use crate::store::{PeerRecord, Store, StoreError};
 use crate::wire::shapes::SyncMode;
 use boot::Boot;
+use claims::{HeadDoubts, HistoryReach};
 use commands::GapRun;
 use discovery::{Heard, Said};
 use front::Handed;
@@ -103,6 +105,10 @@ pub struct SyncEngine {
     handing: usize,
     committed: BlockNumber,
     history: HistoryState,
+    /// How far below the stored history blocks are wanted, and the lowest block that peers claim.
+    reach: HistoryReach,
+    claimed_base: Option<BlockNumber>,
+    doubts: HeadDoubts,
     ledger: BlameLedger,
     wanted: IntervalSet,
     boot: Boot,
@@ -213,6 +219,9 @@ impl SyncEngine {
             handing: 0,
             committed: BlockNumber::default(),
             history: HistoryState::default(),
+            reach: HistoryReach::default(),
+            claimed_base: None,
+            doubts: HeadDoubts::default(),
             ledger: BlameLedger::new(LEDGER),
             wanted: IntervalSet::default(),
             boot: Boot::default(),
@@ -399,6 +408,7 @@ impl SyncEngine {
         self.count_request(order, answer.fault.as_ref());
         let event = answer.event(order);
         let blocks = std::mem::take(&mut answer.blocks);
+        let served = blocks.len();
         self.answers.insert(
             order.request,
             Run {
@@ -408,6 +418,7 @@ impl SyncEngine {
         );
         self.step(event);
         self.answers.remove(&order.request);
+        self.weigh_claim(order, served, answer.fault.as_ref());
     }
 
     fn count_request(&self, order: &FetchOrder, fault: Option<&FetchFault>) {
@@ -462,6 +473,7 @@ impl SyncEngine {
         let registry = &self.registry;
         self.scores.retain(|key, _| registry.get(key).is_some());
         self.probed.retain(|key, _| registry.get(key).is_some());
+        self.doubts.retain(|key| registry.get(key).is_some());
         self.voted_once.retain(|key| registry.get(key).is_some());
         let records: Vec<_> = self
             .registry
@@ -510,12 +522,13 @@ impl SyncEngine {
     fn mode(&self) -> SyncMode {
         let status = self.status.borrow();
         let alive = self.registry.iter().any(|(_, peer)| peer.is_alive);
-        let live = status.sources.iter().any(|source| source.connected);
+        let mut sources = status.sources.iter();
+        let live = sources.any(|source| source.connected && source.set_aside.is_none());
         match &status.position {
             None if alive => SyncMode::Anchor,
             None => SyncMode::Discover,
             Some(position) if position.halted.is_some() => SyncMode::Halted,
-            Some(_) if !self.wanted.is_empty() && alive => SyncMode::Fill,
+            Some(_) if !self.wanted.is_empty() && self.can_fill() => SyncMode::Fill,
             Some(_) if !self.wanted.is_empty() || !(live || alive) => SyncMode::Starved,
             Some(_) => SyncMode::Follow,
         }

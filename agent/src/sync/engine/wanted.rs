@@ -1,15 +1,22 @@
 //! Which blocks are missing.
 
+use std::collections::BTreeSet;
+use std::time::Instant;
+
 use honeygraph_chain::interval::IntervalSet;
-use honeygraph_chain::peer::PeerFault;
-use honeygraph_chain::planner::{Event, FetchKind};
+use honeygraph_chain::peer::{PeerFault, PeerId, Standing};
+use honeygraph_chain::planner::{Event, FetchFault, FetchKind, FetchOrder};
 use honeygraph_chain::{BlockNumber, BlockRange};
 
+use super::claims::{Bottom, believed_head};
 use super::{SyncEngine, unix_now};
 use crate::config::History;
 use crate::peers::registry::{KnownPeer, PeerSource};
 use crate::replica::ReplicaStatus;
 use crate::store::Position;
+
+/// Fewest blocks of history that are pruned at once.
+const PRUNED_AT_LEAST: u64 = 100;
 
 impl SyncEngine {
     /// The replica has changed: what is missing is what it wants and does not have.
@@ -55,6 +62,13 @@ impl SyncEngine {
                 near_from: committed.next(),
             });
         }
+        if self
+            .claimed_base
+            .is_some_and(|base| base < position.history_start)
+            && status.have.first() == Some(position.history_start)
+        {
+            self.keep_history();
+        }
         if committed != self.committed {
             self.committed = committed;
             self.step(Event::CommitFrontMoved { front: committed });
@@ -90,60 +104,103 @@ impl SyncEngine {
             .max(height)
     }
 
-    /// The highest head that honeycombs or configured peers report, as far as the clock allows it.
+    /// The highest head that honeycombs or configured peers report, as far as it is believed.
     pub(super) fn network_head(&self) -> Option<BlockNumber> {
         let sources = self.status.borrow().network_head;
         sources.max(self.highest_head(PeerSource::Configured))
     }
 
-    /// The highest plausible head of peers that answer.
+    /// The highest head of peers that answer, as far as the clock allows it and it is believed.
     fn highest_head(&self, least: PeerSource) -> Option<BlockNumber> {
         let plausible = BlockNumber::highest_at(unix_now().as_secs());
-        let peers = self.registry.iter().map(|(_, peer)| peer);
-        let heads = peers
-            .filter(|peer| peer.is_alive && peer.source >= least)
-            .filter_map(KnownPeer::head);
-        heads.filter(|head| *head <= plausible).max()
+        let now = Instant::now();
+        let height = self.height();
+        let claims = self
+            .registry
+            .iter()
+            .filter(|(_, peer)| peer.is_alive && peer.source >= least)
+            .filter_map(|(key, peer)| Some((peer.head()?, self.doubts.holds(key, now))));
+        believed_head(height, claims.filter(|(head, _)| *head <= plausible))
     }
 
-    /// Moves the start of the history that is wanted: down to what peers have, or up to what is kept.
+    fn height(&self) -> BlockNumber {
+        let status = self.status.borrow();
+        let height = status.position.as_ref().map(|position| position.state_height);
+        height.unwrap_or_default()
+    }
+
+    /// Whether somebody who answers has some of what is missing, as far as that is believed.
+    pub(super) fn can_fill(&self) -> bool {
+        let now = Instant::now();
+        let height = self.height();
+        let has = |(key, peer): (&PeerId, &KnownPeer)| {
+            let available = peer.profile.and_then(|profile| profile.available);
+            let believed = if self.doubts.holds(key, now) {
+                available.and_then(|range| BlockRange::new(range.start(), range.end().min(height)).ok())
+            } else {
+                available
+            };
+            peer.is_alive && believed.is_some_and(|range| self.wanted.present_in(range).next().is_some())
+        };
+        self.registry.iter().any(has)
+    }
+
+    /// Learns from an answer with so many blocks how far to believe what its peer claims.
+    pub(super) fn weigh_claim(&mut self, order: &FetchOrder, blocks: usize, fault: Option<&FetchFault>) {
+        let next = self.height().next();
+        if blocks > 0 {
+            if order.range.contains(next) {
+                self.doubts.on_served(&order.peer);
+            }
+            return;
+        }
+        if !matches!(
+            fault,
+            Some(FetchFault::Peer(PeerFault::NotFound | PeerFault::ShortAnswer))
+        ) {
+            return;
+        }
+        if order.range.contains(next) {
+            self.doubts.on_denied(&order.peer, Instant::now());
+            self.on_status();
+        } else {
+            let lowest = self.status.borrow().have.first();
+            if lowest.is_none_or(|lowest| order.range.end() < lowest) && order.range.end() < next {
+                self.reach.on_denied();
+            }
+        }
+    }
+
+    /// Moves the start of the history that is wanted: down towards what peers claim, a step at a time and as
+    /// far as they prove to have it, or up to what is kept.
     pub(super) fn keep_history(&mut self) {
         let status = self.status.borrow().clone();
         let Some(position) = &status.position else { return };
-        let has_voters = self.registry.voters().next().is_some();
-        // Blocks that do not exist would be wanted for ever: what the voters say counts where some are peers.
-        // An older peer says nothing of where its blocks begin.
-        let bases = |least: PeerSource| {
-            let peers = self.registry.iter().map(|(_, peer)| peer).filter(|peer| {
-                peer.is_alive && peer.source >= least && (peer.voter.is_some() || !has_voters)
-            });
-            peers
-                .filter_map(|peer| peer.profile)
-                .filter(|profile| profile.kind == FetchKind::Batch)
-                .filter_map(|profile| profile.available)
-                .map(BlockRange::start)
-                .min()
-        };
-        let configured = self
-            .registry
-            .iter()
-            .any(|(_, peer)| peer.source == PeerSource::Configured);
-        let base = if configured {
-            bases(PeerSource::Configured)
-        } else {
-            bases(PeerSource::Discovered)
-        };
+        self.claimed_base = self.claimed_bases().min();
+        let lowest = status.have.first().unwrap_or(position.state_height.next());
         let kept = match self.settings.history {
             History::All => BlockNumber::default(),
-            History::Newest(blocks) => position.state_height.saturating_sub(blocks.get() - 1),
+            // The deltas since the last full state are computed from their blocks for those who start from them.
+            History::Newest(blocks) => position
+                .state_height
+                .saturating_sub(blocks.get() - 1)
+                .min(first_since_full_state(position)),
         };
-        let start = match base {
-            Some(base) => base.min(position.history_start).max(kept),
-            None => position.history_start.max(kept),
+        let step = BlockRange::starting_at(position.history_start, self.reach.step());
+        let step =
+            step.intersection(BlockRange::new(BlockNumber::default(), position.state_height).unwrap_or(step));
+        let missing = step.map_or(0, |step| status.have.missing_in(step).map(BlockRange::len).sum());
+        let bottom = Bottom {
+            start: position.history_start,
+            lowest,
+            kept,
+            missing,
+            claimants: self.claimed_bases().filter(|base| *base < lowest).count(),
         };
+        let start = self.reach.start(bottom, self.claimed_base, Instant::now());
         // Pruning block by block would be a commit a block.
-        let prunes = start > position.history_start && start.distance_from(position.history_start) >= 100;
-        if start < position.history_start || prunes {
+        let removes = start > lowest && start.distance_from(position.history_start) < PRUNED_AT_LEAST;
+        if start != position.history_start && !removes {
             let replica = self.replica.clone();
             self.tasks.spawn(async move {
                 match replica.set_history_start(start).await {
@@ -153,4 +210,44 @@ impl SyncEngine {
             });
         }
     }
+
+    /// The lowest blocks that peers claim to have.
+    fn claimed_bases(&self) -> impl Iterator<Item = BlockNumber> {
+        let has_voters = self.registry.voters().next().is_some();
+        let mut peers = self.registry.iter().map(|(_, peer)| peer.source);
+        let least = if peers.any(|source| source == PeerSource::Configured) {
+            PeerSource::Configured
+        } else {
+            PeerSource::Discovered
+        };
+        let now = unix_now();
+        let banned: BTreeSet<_> = self
+            .planner
+            .peers(now)
+            .filter(|peer| matches!(peer.score.standing(now), Standing::Banned { .. }))
+            .map(|peer| peer.id)
+            .collect();
+        // What the voters say counts where some are peers. An older peer says nothing of where its blocks begin.
+        self.registry
+            .iter()
+            .filter(move |(key, peer)| {
+                peer.is_alive
+                    && peer.source >= least
+                    && (peer.voter.is_some() || !has_voters)
+                    && !banned.contains(key)
+            })
+            .filter_map(|(_, peer)| peer.profile)
+            .filter(|profile| profile.kind == FetchKind::Batch)
+            .filter_map(|profile| profile.available)
+            .map(BlockRange::start)
+    }
+}
+
+/// The first block after the last full state.
+fn first_since_full_state(position: &Position) -> BlockNumber {
+    let checkpoints = &position.checkpoints;
+    let first_delta = checkpoints.deltas.first().map(|delta| delta.hive_block);
+    first_delta.map_or(checkpoints.last_block.next(), |delta| {
+        position.schedule.period_of(delta).start()
+    })
 }

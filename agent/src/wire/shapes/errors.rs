@@ -4,6 +4,8 @@ use honeygraph_chain::BlockNumber;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Agreement;
+
 /// Every error of the API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -24,4 +26,7 @@ pub struct BlockErrorAnswer {
     /// The fork asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fork: Option<String>,
+    /// Of `No consensus found`: whether the voters contradict each other, or too few have answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<Agreement>,
 }
