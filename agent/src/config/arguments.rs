@@ -285,7 +285,7 @@ pub struct SyncArguments {
     pub sync_buffer_bytes: u64,
 
     /// How far past the commit front blocks are fetched
-    #[arg(long, env, value_name = "BLOCKS", default_value = "8192", value_parser = whole::<u64>("blocks", 1..=1_000_000))]
+    #[arg(long, env, value_name = "BLOCKS", default_value = "4096", value_parser = whole::<u64>("blocks", 1..=1_000_000))]
     pub sync_buffer_blocks: u64,
 
     /// Age at which the range at the commit front is asked of a second peer, at the earliest
@@ -346,7 +346,7 @@ pub struct SyncArguments {
 #[command(next_help_heading = "Store")]
 pub struct StoreArguments {
     /// Most blocks of one durable commit
-    #[arg(long, env, value_name = "BLOCKS", default_value = "1000", value_parser = whole::<usize>("blocks", 1..=1_000))]
+    #[arg(long, env, value_name = "BLOCKS", default_value = "500", value_parser = whole::<usize>("blocks", 1..=1_000))]
     pub commit_blocks: usize,
 
     /// Longest time a verified block waits for its commit

@@ -248,11 +248,6 @@ impl Replica {
         }
     }
 
-    /// Whether a commit is under way.
-    pub fn is_committing(&self) -> bool {
-        self.writer.is_committing()
-    }
-
     /// Waits until the commit under way is durable.
     pub fn settle(&mut self) -> Result<(), StoreError> {
         self.writer.settle()?;

@@ -302,7 +302,7 @@ impl ReplicaThread {
         mut sources: mpsc::Receiver<SourceEvent>,
     ) -> Result<(), StoreError> {
         loop {
-            if self.replica.is_committing() && jobs.is_empty() && sources.is_empty() {
+            if self.is_behind() && jobs.is_empty() && sources.is_empty() {
                 // Nothing to apply meanwhile: say as soon as possible that it is durable.
                 self.replica.settle()?;
                 self.status.send_replace(self.replica.status());
@@ -347,6 +347,13 @@ impl ReplicaThread {
                 answer();
             }
         }
+    }
+
+    /// Whether more is committed, or about to be, than the status says.
+    fn is_behind(&self) -> bool {
+        let published = self.status.borrow();
+        published.position.as_ref().map(|position| position.commits)
+            != self.replica.position().map(|position| position.commits)
     }
 
     fn begin_hold(
