@@ -59,7 +59,7 @@ impl World {
                     let mut shared = world
                         .shared
                         .lock()
-                        .unwrap_or_else(|poisoned| poisoned.into_inner());
+                        .unwrap_or_else(std::sync::PoisonError::into_inner);
                     let (cluster, _) = shared.get_or_insert_with(|| {
                         let directory = tempfile::tempdir().unwrap();
                         let flags = ["--security", "whitelist=127.0.0.1"];

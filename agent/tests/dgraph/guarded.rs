@@ -158,7 +158,7 @@ async fn auth_token(program: PathBuf, directory: PathBuf) {
     let schema = "honeygraph_test_name: string .";
     let with_token = |token: &str| {
         client_of(cluster.endpoint(), |settings| {
-            settings.auth_token = Some(token.into())
+            settings.auth_token = Some(token.into());
         })
     };
     eventually(async || with_token("correct-horse").alter(schema).await).await;
