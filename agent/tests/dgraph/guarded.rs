@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use honeygraph_agent::dgraph::client::{
     ClientIdentity, DgraphClient, DgraphError, DgraphSettings, EndpointUrl, Login, Mutation, Node, Query,
-    Reading,
+    Reading, Uid,
 };
 use libtest_mimic::Trial;
 
@@ -20,6 +20,7 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
         world.own("a_login_outlives_its_tokens", login),
         world.own("the_schema_needs_the_auth_token", auth_token),
         world.own("an_alpha_that_was_away_is_used_again", away),
+        world.own("uids_stay_leased_when_everything_is_dropped", leased),
     ]
 }
 
@@ -185,4 +186,40 @@ async fn away(program: PathBuf, directory: PathBuf) {
     client.query(&question(), Reading::BestEffort).await.unwrap();
     cluster.start_zero();
     eventually(async || client.query(&question(), Reading::Strict).await).await;
+}
+
+async fn leased(program: PathBuf, directory: PathBuf) {
+    let cluster = Cluster::start(&program, &directory, &["--security", "whitelist=127.0.0.1"]);
+    let client = cluster.client();
+    ready(&client).await;
+    let count = 1 << 62;
+    let lease = eventually(|| client.allocate_uids(count)).await;
+    eventually(|| client.drop_all()).await;
+    client
+        .alter("honeygraph_test_name: string @index(exact) .")
+        .await
+        .unwrap();
+    // Whoever knows a uid that was leased once may name a node by it, also far apart from all others.
+    let mut mutation = Mutation::new();
+    for uid in [*lease.end(), *lease.start(), Uid(lease.start().0 + count / 3)] {
+        mutation.set(uid, "honeygraph_test_name", uid.to_string());
+    }
+    client.write(None, vec![mutation]).await.unwrap();
+    let query = Query::new(
+        "{ q(func: between(honeygraph_test_name, \"0\", \"1\")) { uid n: honeygraph_test_name } }",
+    );
+    let answer: serde_json::Value = client
+        .query(&query, Reading::Strict)
+        .await
+        .unwrap()
+        .read()
+        .unwrap();
+    let nodes = answer["q"].as_array().unwrap();
+    assert_eq!(nodes.len(), 3);
+    assert!(nodes.iter().all(|node| node["uid"] == node["n"]), "{answer}");
+    // What Dgraph chooses from now on lies beyond.
+    let mut mutation = Mutation::new();
+    mutation.set(Node::New("n".into()), "honeygraph_test_name", "x");
+    let made = client.write(None, vec![mutation]).await.unwrap();
+    assert!(made.uids.get("n").unwrap() > lease.end());
 }

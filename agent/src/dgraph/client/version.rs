@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-/// Oldest Dgraph that is talked to: earlier ones let a query in from a mutation's condition without
-/// authentication, and let anyone who reaches Zero's port take nodes out of the cluster
-/// (GHSA-qj98-gp63-54xj).
+/// Oldest Dgraph that is talked to: earlier ones have injections into DQL (CVE-2026-63637 and others), and
+/// let anyone who reaches Zero's port take nodes out of the cluster (GHSA-qj98-gp63-54xj).
 pub const MINIMUM_VERSION: DgraphVersion = DgraphVersion {
     major: 25,
     minor: 4,
