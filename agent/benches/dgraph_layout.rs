@@ -14,6 +14,8 @@
     reason = "a benchmark prints rates"
 )]
 
+#[path = "dgraph_layout/beside.rs"]
+mod beside;
 #[path = "../tests/dgraph/cluster.rs"]
 mod cluster;
 #[path = "dgraph_layout/layout.rs"]
@@ -23,9 +25,11 @@ mod machine;
 #[path = "dgraph_layout/questions.rs"]
 mod questions;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use beside::Courtesy;
 use cluster::{Cluster, NO_DGRAPH, Source, eventually, ready};
 use honeygraph_agent::dgraph::client::{DgraphClient, DgraphSettings, Mutation, Query, Uid};
 use honeygraph_honeycomb::generator::GeneratorSettings;
@@ -57,7 +61,7 @@ fn main() {
         .enable_all()
         .build()
         .unwrap()
-        .block_on(measure(&cluster));
+        .block_on(measure(&cluster, home.path()));
 }
 
 fn number(name: &str, otherwise: usize) -> usize {
@@ -66,7 +70,7 @@ fn number(name: &str, otherwise: usize) -> usize {
     })
 }
 
-async fn measure(cluster: &Cluster) {
+async fn measure(cluster: &Cluster, home: &Path) {
     let (count, batch, rounds) = (number("BLOCKS", 3_000), number("BATCH", 100), number("ROUNDS", 3));
     let blocks = make_blocks(count);
     let client = client(cluster);
@@ -111,6 +115,47 @@ async fn measure(cluster: &Cluster) {
             rates[rates.len() - 1],
         );
     }
+    if let Some(layout) = layouts.iter().find(|layout| layout.is_chosen()) {
+        let mut beside: Vec<(&str, Vec<f64>)> = Vec::new();
+        for _ in 0..rounds {
+            let mut note = |name, rate| match beside.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, rates)) => rates.push(rate),
+                None => beside.push((name, vec![rate])),
+            };
+            for (name, courtesies) in [
+                ("one writer", &[Courtesy::None][..]),
+                ("two writers that race", &[Courtesy::None; 2]),
+                ("one writer with claims", &[Courtesy::Claims]),
+                ("two writers with claims", &[Courtesy::Claims; 2]),
+            ] {
+                note(
+                    name,
+                    beside::writers(&client, layout, &regions, &blocks, batch, courtesies).await,
+                );
+            }
+            note(
+                "one writer, 1,000 a transaction",
+                beside::writers(&client, layout, &regions, &blocks, 1_000, &[Courtesy::None]).await,
+            );
+            note(
+                "dgraph live, JavaScript schema",
+                beside::live(cluster, &client, home, &blocks).await,
+            );
+        }
+        println!(
+            "\n| `{}` beside | blocks/s | spread |\n|---|---|---|",
+            layout.name
+        );
+        for (name, rates) in &mut beside {
+            rates.sort_by(f64::total_cmp);
+            println!(
+                "| {name} | {:.0} | {:.0}..{:.0} |",
+                rates[rates.len() / 2],
+                rates[0],
+                rates[rates.len() - 1]
+            );
+        }
+    }
     for layout in layouts.iter().filter(|layout| layout.is_asked()) {
         write(&client, layout, &regions, &blocks, batch).await;
         questions::ask(&client, layout, &blocks).await;
@@ -148,11 +193,7 @@ async fn write(
     blocks: &[Arc<ChainBlock>],
     batch: usize,
 ) -> Written {
-    eventually(|| client.drop_all()).await;
-    eventually(|| client.alter(&layout.schema)).await;
-    let mut cursor = Mutation::new();
-    cursor.set(regions.cursor(), "appliedBlock", 0);
-    client.write(None, vec![cursor]).await.unwrap();
+    prepare(client, layout, regions).await;
     let batches = layout.batches(regions, blocks, batch);
     let facts = batches.iter().map(|batch| batch.mutation.len()).sum();
     let mut known = layout::KnownPaths::default();
@@ -170,6 +211,15 @@ async fn write(
         rate: blocks.len() as f64 / began.elapsed().as_secs_f64(),
         facts,
     }
+}
+
+/// An empty cluster with a layout's schema, and the cursor at 0.
+async fn prepare(client: &DgraphClient, layout: &Layout, regions: &Regions) {
+    eventually(|| client.drop_all()).await;
+    eventually(|| client.alter(&layout.schema)).await;
+    let mut cursor = Mutation::new();
+    cursor.set(regions.cursor(), "appliedBlock", 0);
+    client.write(None, vec![cursor]).await.unwrap();
 }
 
 /// One step of the cursor in one request.

@@ -60,7 +60,7 @@ pub(crate) struct Layout {
 pub(crate) struct Layouts;
 
 /// What every layout has; each predicate can be replaced.
-const SCHEMA: [(&str, &str); 18] = [
+const SCHEMA: [(&str, &str); 19] = [
     ("blockNum", "int @index(int)"),
     ("blockHash", "string @index(hash)"),
     ("previousHash", "string"),
@@ -79,6 +79,7 @@ const SCHEMA: [(&str, &str); 18] = [
     ("state.blockNum", "int"),
     ("appliedBlock", "int"),
     ("appliedHash", "string"),
+    ("claimed", "int"),
 ];
 
 impl Layouts {
@@ -238,6 +239,11 @@ impl Layout {
         };
         self.schema = self.schema.lines().map(line).collect::<Vec<_>>().join("\n");
         self
+    }
+
+    /// Whether it is the one that docs/dgraph.md chooses.
+    pub(crate) fn is_chosen(&self) -> bool {
+        self.name == "text + rows, uid hashed"
     }
 
     /// Whether questions are asked of it.

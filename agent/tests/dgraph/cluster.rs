@@ -81,6 +81,21 @@ impl Cluster {
             .unwrap()
     }
 
+    /// The program.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Where the alpha listens, without a scheme.
+    pub(crate) fn alpha_address(&self) -> String {
+        format!("127.0.0.1:{}", 9080 + self.offset)
+    }
+
+    /// Where the zero listens, without a scheme.
+    pub(crate) fn zero_address(&self) -> String {
+        format!("127.0.0.1:{}", 5080 + self.offset)
+    }
+
     /// A client without login.
     pub(crate) fn client(&self) -> DgraphClient {
         DgraphClient::new(DgraphSettings::new(vec![self.endpoint()])).unwrap()
