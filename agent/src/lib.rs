@@ -7,6 +7,7 @@
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod dgraph;
 pub mod ingest;
 pub mod logging;
 pub mod metrics;

@@ -1,0 +1,5 @@
+//! Dgraph, the store that people query: a projection of the log, never its source.
+//!
+//! See `docs/dgraph.md`.
+
+pub mod client;
