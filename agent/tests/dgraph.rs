@@ -10,10 +10,11 @@ mod guarded;
 #[path = "dgraph/transactions.rs"]
 mod transactions;
 
+use std::cell::RefCell;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-use cluster::{Cluster, NO_DGRAPH, Source, ready};
+use cluster::{Cluster, NO_DGRAPH, Source, eventually, ready};
 use honeygraph_agent::dgraph::client::{DgraphClient, DgraphSettings};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
@@ -70,7 +71,10 @@ impl World {
             };
             block_on(async {
                 ready(&client).await;
-                test(client).await;
+                test(client.clone()).await;
+                for name in PREDICATES.take() {
+                    eventually(|| client.drop_predicate(&name)).await;
+                }
             })
         })
     }
@@ -101,7 +105,14 @@ fn block_on(test: impl Future<Output = ()>) -> Result<Completion, Failed> {
     Ok(Completion::Completed)
 }
 
+thread_local! {
+    /// Predicates of the test on this thread, to be taken away after it.
+    static PREDICATES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
 /// A name that no one else uses: a running Dgraph may hold data that is not the test's.
 fn predicate(name: &str) -> String {
-    format!("honeygraph_test_{}_{name}", uuid::Uuid::new_v4().simple())
+    let name = format!("honeygraph_test_{}_{name}", uuid::Uuid::new_v4().simple());
+    PREDICATES.with_borrow_mut(|predicates| predicates.push(name.clone()));
+    name
 }

@@ -54,6 +54,8 @@ pub(crate) struct Layout {
     /// Whether leaves carry the block that wrote them, and nodes a type.
     stamped: bool,
     typed: bool,
+    /// Blocks after which the state is written, where that is not with every batch.
+    state_after: Option<usize>,
 }
 
 /// All layouts.
@@ -123,11 +125,17 @@ impl Layouts {
             Layout::new("text + leaves, uid asked for", Operations::Text, State::Asked),
             Layout::new("text + rows, uid hashed", Operations::Text, State::Rows),
             Layout::new(
-                "text + rows, uid hashed, exact paths",
+                "text + rows, uid hashed, state after 1,000 blocks",
                 Operations::Text,
                 State::Rows,
             )
-            .index("paths", "[string] @index(exact)"),
+            .state_after(1_000),
+            Layout::new(
+                "text + rows, uid hashed, state once",
+                Operations::Text,
+                State::Rows,
+            )
+            .state_after(usize::MAX),
             Layout::new(
                 "node an operation + leaves, uid hashed",
                 Operations::Nodes,
@@ -202,6 +210,7 @@ impl Layout {
             without: &[],
             stamped: false,
             typed: false,
+            state_after: None,
         }
     }
 
@@ -227,6 +236,13 @@ impl Layout {
 
     fn typed(self) -> Self {
         Self { typed: true, ..self }
+    }
+
+    fn state_after(self, blocks: usize) -> Self {
+        Self {
+            state_after: Some(blocks),
+            ..self
+        }
     }
 
     fn index(mut self, predicate: &str, kind: &str) -> Self {
@@ -276,7 +292,17 @@ impl Layout {
             mapped: HashMap::new(),
             state: MemoryState::default(),
         };
-        blocks.chunks(size).map(|blocks| writer.batch(blocks)).collect()
+        blocks
+            .chunks(self.state_after.unwrap_or(size))
+            .flat_map(|window| {
+                let mut batches: Vec<Batch> =
+                    window.chunks(size).map(|blocks| writer.batch(blocks)).collect();
+                if let Some(last) = batches.last_mut() {
+                    writer.state(window, last);
+                }
+                batches
+            })
+            .collect()
     }
 }
 
@@ -296,7 +322,6 @@ impl Writer<'_> {
         for block in blocks {
             self.block(block, &mut batch.mutation);
         }
-        self.state(blocks, &mut batch);
         batch
     }
 
@@ -390,7 +415,7 @@ impl Writer<'_> {
         }
     }
 
-    /// The state after the batch: each leaf that changed once.
+    /// The state after some blocks: each leaf that changed once.
     fn state(&mut self, blocks: &[Arc<ChainBlock>], batch: &mut Batch) {
         let mut changed: BTreeMap<&PathKey, (bool, Option<&Leaf>, i64)> = BTreeMap::new();
         for block in blocks {

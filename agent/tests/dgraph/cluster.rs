@@ -183,20 +183,15 @@ pub(crate) async fn ready(client: &DgraphClient) {
     eventually(async || client.health().await.remove(0).outcome.map(drop)).await;
 }
 
+/// Offsets that keep all ports below those that a machine gives to outgoing connections (32,768 and up on
+/// Linux): one of them could take an alpha's port while it restarts.
+const OFFSETS: std::ops::Range<u16> = 1_000..23_000;
+
 /// An offset at which all ports of a cluster are free.
 fn free_offset() -> u16 {
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     (0..200)
-        .find_map(|_| {
-            // The machine knows a free port; the others are tried at the same distance.
-            let port = TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
-            let offset = port.checked_sub(PORTS[0])?;
-            PORTS
-                .iter()
-                .all(|&base| {
-                    base.checked_add(offset)
-                        .is_some_and(|port| TcpListener::bind(("127.0.0.1", port)).is_ok())
-                })
-                .then_some(offset)
-        })
+        .map(|_| rand::random_range(OFFSETS))
+        .find(|offset| PORTS.iter().all(|base| is_free(base + offset)))
         .expect("free ports")
 }

@@ -15,6 +15,7 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
         world.shared("an_alpha_tells_a_version_that_is_new_enough", version),
         world.shared("values_come_back_as_they_were_written", values),
         world.shared("a_value_is_never_taken_for_syntax", syntax),
+        world.shared("a_text_of_50_megabytes_is_kept", large),
         world.shared("what_is_deleted_is_gone", deletion),
         world.shared("of_two_transactions_that_write_the_same_one_is_aborted", conflict),
         world.shared("a_conditional_write_is_done_once", condition),
@@ -135,6 +136,18 @@ async fn syntax(client: DgraphClient) {
         .unwrap();
     let uid = written.uids.get("n").unwrap().to_string();
     assert_eq!(answer, json!({"q": [{"uid": uid, "t": hostile}]}));
+}
+
+async fn large(client: DgraphClient) {
+    let name = predicate("text");
+    client.alter(&format!("{name}: string .")).await.unwrap();
+    // As the operations of the largest block that is thought of.
+    let text = "0123456789 abcdefghijklmnopqrstuvwxyz {}[],: ".repeat(50_000_000 / 45);
+    let mut mutation = Mutation::new();
+    mutation.set(Node::New("n".into()), &name, text.as_str());
+    let written = client.write(None, vec![mutation]).await.unwrap();
+    let uid = *written.uids.get("n").unwrap();
+    assert_eq!(read(&client, uid, &name).await, json!(text));
 }
 
 async fn deletion(client: DgraphClient) {
