@@ -346,7 +346,7 @@ pub struct SyncArguments {
 #[command(next_help_heading = "Store")]
 pub struct StoreArguments {
     /// Most blocks of one durable commit
-    #[arg(long, env, value_name = "BLOCKS", default_value = "500", value_parser = whole::<usize>("blocks", 1..=1_000))]
+    #[arg(long, env, value_name = "BLOCKS", default_value = "1000", value_parser = whole::<usize>("blocks", 1..=1_000))]
     pub commit_blocks: usize,
 
     /// Longest time a verified block waits for its commit
