@@ -104,6 +104,24 @@ impl PathKey {
             .map(|end| Self(self.0[..end].to_vec()))
     }
 
+    /// The key of the path right above this one; none for the root.
+    pub fn above(&self) -> Option<PathKey> {
+        self.parent().map(|parent| Self(parent.to_vec()))
+    }
+
+    /// Number of member names in the path.
+    pub fn depth(&self) -> usize {
+        self.ancestors().count()
+    }
+
+    /// The first key after this one and everything below it; none for the root, after which nothing comes.
+    pub fn after_subtree(&self) -> Option<PathKey> {
+        let mut next = self.0.clone();
+        // Every key ends with a terminator, whose last byte is not the highest.
+        *next.last_mut()? += 1;
+        Some(Self(next))
+    }
+
     /// Whether this key stands at `other` or below it.
     pub fn is_at_or_below(&self, other: &Self) -> bool {
         self.0.starts_with(&other.0)
@@ -214,6 +232,15 @@ mod tests {
         PathKey::from(&Path(
             segments.iter().map(|segment| (*segment).to_owned()).collect(),
         ))
+    }
+
+    #[test]
+    fn what_comes_after_a_subtree_comes_after_all_of_it() {
+        let key = |text: &str| PathKey::from(&Path::from_slashed(text));
+        let after = key("a/b").after_subtree().unwrap();
+        assert!(key("a/b") < after && key("a/b/\u{10ffff}") < after && after < key("a/b\u{0}"));
+        assert!(after < key("a/c") && PathKey::root().after_subtree().is_none());
+        assert_eq!([key("a").depth(), key("a/b\u{0}c/d").depth(), PathKey::root().depth()], [1, 3, 0]);
     }
 
     #[test]

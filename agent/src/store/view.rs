@@ -88,6 +88,29 @@ impl View {
         })
     }
 
+    /// The blocks with one number that are not on the canonical chain.
+    pub fn fork_blocks_at(
+        &self,
+        number: BlockNumber,
+    ) -> impl Iterator<Item = Result<StoredBlock, StoreError>> + use<> {
+        let rows = self.snapshot.prefix(&self.keyspaces.fork_blocks, number_key(number));
+        rows.map(move |row| StoredBlock::from_bytes(number, &row.value()?))
+    }
+
+    /// Whether the leaves as they were before each block of a range are kept.
+    pub fn keeps_changes_of(&self, range: BlockRange) -> Result<bool, StoreError> {
+        let rows = self.snapshot.range(
+            &self.keyspaces.undo,
+            number_key(range.start())..=number_key(range.end()),
+        );
+        let mut kept = 0;
+        for row in rows {
+            row.key()?;
+            kept += 1;
+        }
+        Ok(kept == range.len())
+    }
+
     /// The leaves as they were before a block above the last irreversible one.
     pub fn undo(&self, number: BlockNumber) -> Result<Option<LeavesBefore>, StoreError> {
         let bytes = self.snapshot.get(&self.keyspaces.undo, number_key(number))?;
@@ -100,6 +123,40 @@ impl View {
         below: &PathKey,
     ) -> impl Iterator<Item = Result<(PathKey, Leaf), StoreError>> + use<> {
         leaves_of(self.snapshot.prefix(&self.keyspaces.state, below.as_bytes()))
+    }
+
+    /// The leaves right below a path, not those further down, in key order.
+    pub fn members(&self, of: &PathKey) -> Result<Vec<(PathKey, Leaf)>, StoreError> {
+        let depth = of.depth() + 1;
+        let mut members = Vec::new();
+        let mut next = Some(of.clone());
+        while let Some(from) = next.take() {
+            for row in leaves_of(self.snapshot.range(&self.keyspaces.state, from.as_bytes()..)) {
+                let (key, leaf) = row?;
+                if !key.is_at_or_below(of) {
+                    break;
+                }
+                match key.depth() {
+                    at if at == depth => members.push((key, leaf)),
+                    at if at < depth => {}
+                    _ => {
+                        // Jump over the object that stands there: it may be large.
+                        let object = key.ancestors().nth(depth);
+                        next = object.and_then(|object| object.after_subtree());
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(members)
+    }
+
+    /// Leaves from a key on, in key order.
+    pub fn leaves_from(
+        &self,
+        from: &PathKey,
+    ) -> impl Iterator<Item = Result<(PathKey, Leaf), StoreError>> + use<> {
+        leaves_of(self.snapshot.range(&self.keyspaces.state, from.as_bytes()..))
     }
 
     /// A checkpoint by its block.

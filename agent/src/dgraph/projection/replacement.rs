@@ -1,0 +1,133 @@
+//! Writing the whole state anew, piece by piece, as it stood at one block.
+
+use std::collections::BTreeSet;
+
+use honeygraph_chain::{BlockNumber, Path, PathKey};
+
+use super::facts::{clear_state, put_state};
+use super::region::Region;
+use super::store::{Cursor, StateCursor};
+use super::touched::StateNode;
+use crate::dgraph::client::{Mutation, Uid};
+use crate::store::{StoreError, View};
+
+/// Nodes of the state that one step writes.
+const NODES_A_STEP: usize = 2_000;
+
+/// A node of the state that stands in Dgraph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredState {
+    /// Its uid.
+    pub uid: Uid,
+    /// Its path as text.
+    pub path: String,
+    /// Its value.
+    pub value: Option<String>,
+}
+
+/// A state on its way into Dgraph. It is taken from one view, so that every piece is of the same block; an
+/// interrupted one is begun again.
+#[derive(Debug)]
+pub(super) struct Replacement {
+    view: View,
+    to: BlockNumber,
+    after: Option<PathKey>,
+    /// Up to which node what stands there was compared; none once all was.
+    sweeping: Option<Uid>,
+}
+
+impl Replacement {
+    pub(super) const fn new(view: View, to: BlockNumber) -> Self {
+        Self {
+            view,
+            to,
+            after: None,
+            sweeping: Some(Uid(0)),
+        }
+    }
+
+    /// The state cursor that says that this replacement is as far as it is.
+    pub(super) fn state_cursor(&self) -> StateCursor {
+        StateCursor::Replacing {
+            to: self.to,
+            after: self.after.clone(),
+        }
+    }
+
+    /// Where nodes that stand in Dgraph are to be read next; none once everything was compared.
+    pub(super) const fn sweeping(&self) -> Option<Uid> {
+        self.sweeping
+    }
+
+    /// Takes back what stands in Dgraph and not in the state. An empty page is the end.
+    pub(super) fn sweep(&mut self, region: &Region, page: &[StoredState]) -> Result<Mutation, StoreError> {
+        let mut facts = Mutation::new();
+        for stored in page {
+            // What cannot be read is written again with the rest, where it is right.
+            if !matches!(judge(&self.view, region, stored)?, Judged::Stands(_)) {
+                clear_state(stored.uid, &mut facts);
+            }
+        }
+        self.sweeping = page.last().map(|last| last.uid);
+        Ok(facts)
+    }
+
+    /// The next piece, and where Dgraph stands with it.
+    pub(super) fn next_piece(
+        &mut self,
+        region: &Region,
+        cursor: &Cursor,
+    ) -> Result<(Mutation, Cursor), StoreError> {
+        let mut nodes = BTreeSet::new();
+        let from = self.after.clone().unwrap_or_default();
+        let mut is_end = true;
+        for row in self.view.leaves_from(&from) {
+            let (key, _) = row?;
+            if Some(&key) == self.after.as_ref() {
+                continue;
+            }
+            nodes.insert(StateNode::of_leaf(&key));
+            self.after = Some(key);
+            if nodes.len() >= NODES_A_STEP {
+                is_end = false;
+                break;
+            }
+        }
+        let mut facts = Mutation::new();
+        for node in nodes {
+            put_state(region, &node, node.value(&self.view)?, self.to, &mut facts)?;
+        }
+        let state = if is_end {
+            StateCursor::At(self.to)
+        } else {
+            self.state_cursor()
+        };
+        let applied = cursor.applied;
+        Ok((facts, Cursor { applied, state }))
+    }
+}
+
+/// What the state says about a node that stands in Dgraph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Judged {
+    /// It stands in the state too.
+    Stands(StateNode),
+    /// Nothing of the state is kept there.
+    Gone,
+    /// Its path cannot be read back from the text: a name has a `/` in it, or somebody changed the path.
+    Unreadable,
+}
+
+/// Looks a node of Dgraph up in the state.
+pub(super) fn judge(view: &View, region: &Region, stored: &StoredState) -> Result<Judged, StoreError> {
+    let key = PathKey::from(&Path::from_slashed(&stored.path));
+    if region.state(&key) != stored.uid {
+        return Ok(Judged::Unreadable);
+    }
+    for node in [StateNode::Leaf(key.clone()), StateNode::Object(key)] {
+        if node.is_kept() && node.value(view)?.is_some() {
+            return Ok(Judged::Stands(node));
+        }
+    }
+    Ok(Judged::Gone)
+}
