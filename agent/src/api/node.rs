@@ -51,8 +51,8 @@ pub struct Node {
     pub(crate) caches: Caches,
     pub(crate) rates: AddressRates,
     pub(crate) peer_rates: PeerRates,
-    status: watch::Receiver<ReplicaStatus>,
-    sync_view: watch::Receiver<SyncView>,
+    status: watch::Receiver<Arc<ReplicaStatus>>,
+    sync_view: watch::Receiver<Arc<SyncView>>,
 }
 
 impl std::fmt::Debug for Node {
@@ -94,13 +94,13 @@ impl Node {
     }
 
     /// Where the replica stands.
-    pub(crate) fn status(&self) -> watch::Ref<'_, ReplicaStatus> {
-        self.status.borrow()
+    pub(crate) fn status(&self) -> Arc<ReplicaStatus> {
+        Arc::clone(&self.status.borrow())
     }
 
     /// What the sync engine is doing.
-    pub(crate) fn sync_view(&self) -> watch::Ref<'_, SyncView> {
-        self.sync_view.borrow()
+    pub(crate) fn sync_view(&self) -> Arc<SyncView> {
+        Arc::clone(&self.sync_view.borrow())
     }
 
     /// Whether the replica's thread is alive.

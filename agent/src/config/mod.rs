@@ -26,7 +26,7 @@ pub use settings::{
 };
 pub use usage::{ConfigError, EXIT_USAGE, ShownValue, usage_line};
 pub use validate::{read_small_file, validate};
-pub(crate) use values::network_name;
 pub use values::{
     List, LogFilter, LogFormat, Maybe, Refused, Source, TrustedCheckpoint, Verification, Voter, VoterName,
 };
+pub(crate) use values::{listener, network_name};

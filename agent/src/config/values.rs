@@ -291,7 +291,7 @@ pub(super) fn http_url(text: &str) -> Result<Url, Refused> {
 }
 
 /// An address to listen on.
-pub(super) fn listener(text: &str) -> Result<SocketAddr, Refused> {
+pub(crate) fn listener(text: &str) -> Result<SocketAddr, Refused> {
     text.parse()
         .map_err(|_| Refused::new("an IP address and a port, such as 0.0.0.0:3030 or [::]:3030"))
 }

@@ -1,6 +1,7 @@
 //! Metrics that are read from the node's state at the moment of a scrape.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use honeygraph_chain::peer::Standing;
@@ -20,8 +21,8 @@ use crate::sync::{PeerSummary, SyncView};
 #[derive(Debug)]
 pub struct NodeCollector {
     store: Store,
-    replica: watch::Receiver<ReplicaStatus>,
-    sync: watch::Receiver<SyncView>,
+    replica: watch::Receiver<Arc<ReplicaStatus>>,
+    sync: watch::Receiver<Arc<SyncView>>,
     head_clock: HeadClock,
 }
 
@@ -29,8 +30,8 @@ impl NodeCollector {
     /// A collector of what these say at the moment of a scrape.
     pub fn new(
         store: Store,
-        replica: watch::Receiver<ReplicaStatus>,
-        sync: watch::Receiver<SyncView>,
+        replica: watch::Receiver<Arc<ReplicaStatus>>,
+        sync: watch::Receiver<Arc<SyncView>>,
     ) -> Self {
         Self {
             store,
@@ -41,7 +42,7 @@ impl NodeCollector {
     }
 
     fn encode_replica(&self, out: &mut Writer<'_>) -> fmt::Result {
-        let status = self.replica.borrow();
+        let status = Arc::clone(&self.replica.borrow());
         let position = status.position.as_ref();
         if let Some(position) = position {
             let height = position.state_height;
@@ -139,7 +140,7 @@ impl NodeCollector {
     }
 
     fn encode_sync(&self, out: &mut Writer<'_>) -> fmt::Result {
-        let view = self.sync.borrow();
+        let view = Arc::clone(&self.sync.borrow());
         out.counter("gaps_detected", "Gaps noticed", view.gaps_detected)?;
         out.gauge(
             "syncing",
