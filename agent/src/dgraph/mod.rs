@@ -3,3 +3,4 @@
 //! See `docs/dgraph.md`.
 
 pub mod client;
+pub mod projection;
