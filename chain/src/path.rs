@@ -240,7 +240,14 @@ mod tests {
         let after = key("a/b").after_subtree().unwrap();
         assert!(key("a/b") < after && key("a/b/\u{10ffff}") < after && after < key("a/b\u{0}"));
         assert!(after < key("a/c") && PathKey::root().after_subtree().is_none());
-        assert_eq!([key("a").depth(), key("a/b\u{0}c/d").depth(), PathKey::root().depth()], [1, 3, 0]);
+        assert_eq!(
+            [
+                key("a").depth(),
+                key("a/b\u{0}c/d").depth(),
+                PathKey::root().depth()
+            ],
+            [1, 3, 0]
+        );
     }
 
     #[test]

@@ -93,7 +93,9 @@ impl View {
         &self,
         number: BlockNumber,
     ) -> impl Iterator<Item = Result<StoredBlock, StoreError>> + use<> {
-        let rows = self.snapshot.prefix(&self.keyspaces.fork_blocks, number_key(number));
+        let rows = self
+            .snapshot
+            .prefix(&self.keyspaces.fork_blocks, number_key(number));
         rows.map(move |row| StoredBlock::from_bytes(number, &row.value()?))
     }
 

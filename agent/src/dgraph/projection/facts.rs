@@ -3,10 +3,12 @@
 
 use std::collections::BTreeSet;
 
+use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::network::CheckpointKind;
 use honeygraph_chain::{BlockNumber, Path};
 
 use super::region::Region;
+use super::schema::predicate as p;
 use super::touched::StateNode;
 use crate::dgraph::client::{Mutation, Uid, Value};
 use crate::store::{CheckpointRecord, StoreError, StoredBlock, Verification};
@@ -16,14 +18,14 @@ const INDEXED_PATH_BYTES: usize = 32_768;
 
 /// Predicates of a block, with what else may stand on its node.
 const BLOCK_PREDICATES: [&str; 8] = [
-    "blockNum",
-    "blockHash",
-    "previousHash",
-    "timestamp",
-    "operations",
-    "op.path",
-    "op.account",
-    "verification",
+    p::BLOCK_NUM,
+    p::BLOCK_HASH,
+    p::PREVIOUS_HASH,
+    p::TIMESTAMP,
+    p::OPERATIONS,
+    p::OP_PATH,
+    p::OP_ACCOUNT,
+    p::VERIFICATION,
 ];
 
 /// What stands in Dgraph about a block of the canonical chain.
@@ -82,33 +84,40 @@ impl BlockRow {
     /// Writes it.
     pub fn put(self, region: &Region, facts: &mut Mutation) -> Result<(), StoreError> {
         let node = region.block(self.number);
-        facts.set(node, "blockNum", integer(self.number)?);
-        facts.set(node, "blockHash", self.hash);
-        put_content(node, self.previous_hash, self.timestamp_ms, self.operations, facts);
+        facts.set(node, p::BLOCK_NUM, integer(self.number)?);
+        facts.set(node, p::BLOCK_HASH, self.hash);
+        put_content(
+            node,
+            self.previous_hash,
+            self.timestamp_ms,
+            self.operations,
+            facts,
+        );
         for path in self.paths {
-            facts.set(node, "op.path", path);
+            facts.set(node, p::OP_PATH, path);
         }
         for account in self.accounts {
-            facts.set(node, "op.account", account);
+            facts.set(node, p::OP_ACCOUNT, account);
         }
         if self.is_unverified {
-            facts.set(node, "verification", "unverified");
+            facts.set(node, p::VERIFICATION, "unverified");
         }
         Ok(())
     }
 
     /// Writes it as a block that is not on the canonical chain any more, on the fork that ends with `fork`. It
     /// has no paths and accounts there: it would be taken for the newest.
-    pub fn put_orphan(
-        self,
-        node: Uid,
-        fork: &str,
-        facts: &mut Mutation,
-    ) -> Result<(), StoreError> {
-        facts.set(node, "forkBlockNum", integer(self.number)?);
-        facts.set(node, "forkBlockHash", self.hash);
-        facts.set(node, "forkId", fork);
-        put_content(node, self.previous_hash, self.timestamp_ms, self.operations, facts);
+    pub fn put_orphan(self, node: Uid, fork: &str, facts: &mut Mutation) -> Result<(), StoreError> {
+        facts.set(node, p::BLOCK_NUM, integer(self.number)?);
+        facts.set(node, p::BLOCK_HASH, self.hash);
+        facts.set(node, p::FORK_ID, fork);
+        put_content(
+            node,
+            self.previous_hash,
+            self.timestamp_ms,
+            self.operations,
+            facts,
+        );
         Ok(())
     }
 }
@@ -120,11 +129,11 @@ fn put_content(
     operations: String,
     facts: &mut Mutation,
 ) {
-    facts.set(node, "previousHash", previous_hash);
+    facts.set(node, p::PREVIOUS_HASH, previous_hash);
     if let Some(time) = timestamp_ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()) {
-        facts.set(node, "timestamp", Value::Time(time));
+        facts.set(node, p::TIMESTAMP, Value::Time(time));
     }
-    facts.set(node, "operations", operations);
+    facts.set(node, p::OPERATIONS, operations);
 }
 
 /// Takes back everything that stands on the node of a block number, lists too.
@@ -136,7 +145,7 @@ pub fn clear_block(region: &Region, number: BlockNumber, facts: &mut Mutation) {
 }
 
 /// A node of the state as it is after a block; none where nothing stands there.
-pub fn put_state(
+pub(super) fn put_state(
     region: &Region,
     node: &StateNode,
     value: Option<String>,
@@ -151,9 +160,9 @@ pub fn put_state(
     let uid = region.state(node.key());
     match value {
         Some(value) if path.len() <= INDEXED_PATH_BYTES => {
-            facts.set(uid, "state.path", path);
-            facts.set(uid, "state.value", value);
-            facts.set(uid, "state.block", integer(block)?);
+            facts.set(uid, p::STATE_PATH, path);
+            facts.set(uid, p::STATE_VALUE, value);
+            facts.set(uid, p::STATE_BLOCK_NUM, integer(block)?);
         }
         _ => clear_state(uid, facts),
     }
@@ -162,7 +171,7 @@ pub fn put_state(
 
 /// Takes a node of the state back.
 pub fn clear_state(node: Uid, facts: &mut Mutation) {
-    for predicate in ["state.path", "state.value", "state.block"] {
+    for predicate in [p::STATE_PATH, p::STATE_VALUE, p::STATE_BLOCK_NUM] {
         facts.clear(node, predicate);
     }
 }
@@ -174,28 +183,47 @@ pub fn put_checkpoint(
     facts: &mut Mutation,
 ) -> Result<(), StoreError> {
     let node = region.checkpoint(record.block_num);
-    facts.set(node, "checkpoint.blockNum", integer(record.block_num)?);
-    facts.set(node, "checkpoint.stateHash", record.state_hash.to_string());
+    facts.set(node, p::CHECKPOINT_BLOCK_NUM, integer(record.block_num)?);
+    facts.set(node, p::CHECKPOINT_STATE_HASH, record.state_hash.to_string());
     if let Some(hash) = record.block_hash {
-        facts.set(node, "checkpoint.blockHash", hash.to_string());
+        facts.set(node, p::CHECKPOINT_BLOCK_HASH, hash.to_string());
     }
     let kind = match record.kind {
         CheckpointKind::Delta => "delta",
         CheckpointKind::State => "state",
     };
-    facts.set(node, "checkpoint.kind", kind);
+    facts.set(node, p::CHECKPOINT_KIND, kind);
+    if let Some(digest) = record.state_digest {
+        facts.set(node, p::CHECKPOINT_STATE_DIGEST, digest.to_string());
+    }
     Ok(())
 }
 
 fn clear_checkpoint(region: &Region, number: BlockNumber, facts: &mut Mutation) {
     for predicate in [
-        "checkpoint.blockNum",
-        "checkpoint.stateHash",
-        "checkpoint.blockHash",
-        "checkpoint.kind",
+        p::CHECKPOINT_BLOCK_NUM,
+        p::CHECKPOINT_STATE_HASH,
+        p::CHECKPOINT_BLOCK_HASH,
+        p::CHECKPOINT_KIND,
+        p::CHECKPOINT_STATE_DIGEST,
     ] {
         facts.clear(region.checkpoint(number), predicate);
     }
+}
+
+/// A fork that left the canonical chain after `ancestor`.
+pub fn put_fork(
+    region: &Region,
+    tip: BlockReference,
+    ancestor: BlockReference,
+    facts: &mut Mutation,
+) -> Result<(), StoreError> {
+    let node = region.fork(tip.hash);
+    facts.set(node, p::FORK_TIP_BLOCK, integer(tip.number)?);
+    facts.set(node, p::FORK_TIP_HASH, tip.hash.to_string());
+    facts.set(node, p::FORK_ANCESTOR_BLOCK, integer(ancestor.number)?);
+    facts.set(node, p::FORK_ANCESTOR_HASH, ancestor.hash.to_string());
+    Ok(())
 }
 
 /// The account that a path names: its second segment, where that can be the name of a Hive account (3 to 16

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::{BlockNumber, BlockRange};
 
-use super::facts::{BlockRow, clear_block, put_checkpoint, put_state};
+use super::cursor::{Cursor, StateCursor};
+use super::facts::{BlockRow, clear_block, put_checkpoint, put_fork, put_state};
 use super::plan::{CursorBlock, LogPosition, StateStep, Step};
 use super::region::Region;
-use super::store::{Cursor, StateCursor};
 use super::touched::{StateNode, touched_by_leaves, touched_by_orphan};
 use crate::dgraph::client::Mutation;
 use crate::store::{StoreError, StoredBlock, View};
@@ -17,7 +17,7 @@ use crate::store::{StoreError, StoredBlock, View};
 const CHANGED_BLOCKS_MAX: u64 = 10_000;
 
 /// Where the log stands, seen from Dgraph's cursor; none while it has no block with a state.
-pub fn log_position(view: &View, cursor: &Cursor) -> Result<Option<LogPosition>, StoreError> {
+pub(super) fn log_position(view: &View, cursor: &Cursor) -> Result<Option<LogPosition>, StoreError> {
     let Some(position) = view.position()? else {
         return Ok(None);
     };
@@ -53,11 +53,7 @@ fn kept_from(from: BlockNumber, height: BlockNumber, view: &View) -> Result<Opti
     }
 }
 
-fn cursor_block(
-    view: &View,
-    block: BlockReference,
-    height: BlockNumber,
-) -> Result<CursorBlock, StoreError> {
+fn cursor_block(view: &View, block: BlockReference, height: BlockNumber) -> Result<CursorBlock, StoreError> {
     let ours = view.block(block.number)?.map(|stored| stored.hash);
     if block.number <= height && ours == Some(block.hash) {
         return Ok(CursorBlock::Canonical(block.number));
@@ -116,7 +112,7 @@ fn canonical_parent(
 }
 
 /// What a step writes, and where Dgraph stands after it. None for steps that write nothing of blocks.
-pub fn gather(
+pub(super) fn gather(
     view: &View,
     region: &Region,
     cursor: &Cursor,
@@ -137,6 +133,7 @@ pub fn gather(
             }
             if let Some(tip) = cursor.applied {
                 let fork = tip.hash.to_string();
+                put_fork(region, tip, *ancestor, &mut facts)?;
                 for (number, stored) in orphans_from(view, tip)? {
                     let node = region.orphan(stored.hash);
                     BlockRow::of(number, &stored)?.put_orphan(node, &fork, &mut facts)?;

@@ -3,7 +3,7 @@
 use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 
-use super::store::{Cursor, StateCursor};
+use super::cursor::{Cursor, StateCursor};
 
 /// Where the log stands, seen from Dgraph's cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,7 +155,10 @@ fn reorganize(cursor: &Cursor, log: &LogPosition, block: BlockReference, ancesto
     let Ok(orphaned) = BlockRange::new(after, block.number) else {
         return Step::Mismatch { block, ours: None };
     };
-    if log.irreversible.is_some_and(|irreversible| ancestor.number < irreversible) {
+    if log
+        .irreversible
+        .is_some_and(|irreversible| ancestor.number < irreversible)
+    {
         // Nobody undoes what is irreversible: one of the two is wrong, and a person has to look.
         return Step::Mismatch { block, ours: None };
     }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use honeygraph_chain::{BlockNumber, Path, PathKey};
 
+use super::cursor::{Cursor, StateCursor};
 use super::facts::{clear_state, put_state};
 use super::region::Region;
-use super::store::{Cursor, StateCursor};
 use super::touched::StateNode;
 use crate::dgraph::client::{Mutation, Uid};
 use crate::store::{StoreError, View};

@@ -9,11 +9,13 @@ use honeygraph_chain::{BlockNumber, BlockRange, PathKey};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::claim::ClaimOutcome;
+use super::cursor::{Cursor, StateCursor};
 use super::error::{ErrorPolicy, ProjectionError};
 use super::log::{gather, log_position};
 use super::plan::{CursorBlock, Step, next_step};
 use super::replacement::Replacement;
-use super::store::{Cursor, StateCursor, StepOutcome};
+use super::store::StepOutcome;
 use super::target::Target;
 use super::verify::{self, Repair};
 use crate::dgraph::client::{Mutation, Uid};
@@ -28,6 +30,11 @@ const VERIFY: Duration = Duration::from_secs(1);
 
 /// How long a replacement of the state by somebody else may stand still before it counts as left.
 const LEFT: Duration = Duration::from_secs(60);
+
+/// Steps that a writer claims at once where others write too, and how long they are its own.
+const CLAIMED_STEPS: u64 = 10;
+/// See [`CLAIMED_STEPS`].
+const CLAIM: Duration = Duration::from_secs(30);
 
 /// What a projection is told by configuration.
 #[derive(Debug, Clone)]
@@ -82,8 +89,11 @@ pub enum Progress {
         /// Nodes of the state.
         nodes: u64,
     },
-    /// Dgraph stands at a block that the log does not have yet.
-    Waiting,
+    /// Dgraph stands at a block that the log does not have yet, or another writer writes the next steps.
+    Waiting {
+        /// After this time it is worth looking again.
+        longest: Duration,
+    },
     /// Dgraph holds a block that contradicts the log.
     Mismatch {
         /// Dgraph's block.
@@ -104,11 +114,13 @@ pub struct Projection<T> {
     replacement: Option<Replacement>,
     /// A replacement by somebody else, and since when it stands still.
     others: Option<(StateCursor, Instant)>,
+    /// Up to which block this writer claimed the steps.
+    claimed: Option<BlockNumber>,
     verified: Verified,
 }
 
 /// How far what stands in Dgraph was compared with the log.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Verified {
     blocks: Option<BlockNumber>,
     stored: Uid,
@@ -135,6 +147,7 @@ impl<T: Target> Projection<T> {
             cursor: None,
             replacement: None,
             others: None,
+            claimed: None,
             verified: Verified {
                 blocks: None,
                 stored: Uid(0),
@@ -153,7 +166,7 @@ impl<T: Target> Projection<T> {
     /// away or wrong holds nothing else up; `report` is told of every attempt.
     pub async fn follow(
         mut self,
-        mut changes: watch::Receiver<ReplicaStatus>,
+        mut changes: watch::Receiver<Arc<ReplicaStatus>>,
         stop: CancellationToken,
         mut report: impl FnMut(&Self, &Result<Progress, AdvanceError>, Duration) + Send,
     ) {
@@ -182,7 +195,8 @@ impl<T: Target> Projection<T> {
                     }
                     VERIFY
                 }
-                Ok(Progress::Waiting | Progress::Mismatch { .. } | Progress::Repaired { .. }) => IDLE,
+                Ok(Progress::Waiting { longest }) => longest,
+                Ok(Progress::Mismatch { .. } | Progress::Repaired { .. }) => IDLE,
                 Err(error) if error.asks_to_reopen() => return,
                 Err(_) => {
                     self.cursor = None;
@@ -245,7 +259,12 @@ impl<T: Target> Projection<T> {
             let range = BlockRange::new(from, applied)
                 .or_else(|_| BlockRange::new(position.from, applied))
                 .ok();
-            Ok(range.map(|range| (view, BlockRange::starting_at(range.start(), range.len().min(verify::BLOCKS)))))
+            Ok(range.map(|range| {
+                (
+                    view,
+                    BlockRange::starting_at(range.start(), range.len().min(verify::BLOCKS)),
+                )
+            }))
         })
         .await?;
         let Some((view, range)) = next else {
@@ -262,11 +281,15 @@ impl<T: Target> Projection<T> {
         let view = self.log.view();
         let height = view.position()?.map(|position| position.state_height);
         let is_canonical = match cursor.applied {
-            Some(block) => view.block(block.number)?.is_some_and(|ours| ours.hash == block.hash),
+            Some(block) => view
+                .block(block.number)?
+                .is_some_and(|ours| ours.hash == block.hash),
             None => false,
         };
         Ok(match (&cursor.state, height) {
-            (StateCursor::At(block), Some(height)) if *block == height && is_canonical => Some((view, height)),
+            (StateCursor::At(block), Some(height)) if *block == height && is_canonical => {
+                Some((view, height))
+            }
             _ => None,
         })
     }
@@ -308,7 +331,11 @@ impl<T: Target> Projection<T> {
             None => self.target.cursor().await?,
         };
         self.cursor = Some(cursor.clone());
-        let (log, target, blocks) = (self.log.clone(), Arc::clone(&self.target), self.settings.step_blocks);
+        let (log, target, blocks) = (
+            self.log.clone(),
+            Arc::clone(&self.target),
+            self.settings.step_blocks,
+        );
         let seen = cursor.clone();
         let planned = off_thread(move || {
             let view = log.view();
@@ -324,6 +351,14 @@ impl<T: Target> Projection<T> {
             return Ok(Progress::Idle);
         };
         if let Some((facts, after)) = gathered {
+            if let Step::Blocks {
+                range: Some(range), ..
+            } = &step
+                && range.end() < position.height
+                && let Some(waiting) = self.claim(&cursor, range.end()).await?
+            {
+                return Ok(waiting);
+            }
             if matches!(step, Step::Reorganize { .. }) {
                 tracing::info!(step = ?step, "a fork is taken back in Dgraph");
             }
@@ -339,7 +374,7 @@ impl<T: Target> Projection<T> {
                     return self.replace_state(&cursor).await;
                 }
                 if self.is_replaced_by_others(&cursor.state) {
-                    return Ok(Progress::Waiting);
+                    return Ok(Progress::Waiting { longest: IDLE });
                 }
                 let replacement = Replacement::new(view, position.height);
                 let state = replacement.state_cursor();
@@ -350,8 +385,30 @@ impl<T: Target> Projection<T> {
                     .await
             }
             Step::Mismatch { block, ours } => Ok(Progress::Mismatch { block, ours }),
-            Step::WaitForLog => Ok(Progress::Waiting),
+            Step::WaitForLog => Ok(Progress::Waiting { longest: IDLE }),
             Step::Idle | Step::Blocks { .. } | Step::Reorganize { .. } => Ok(Progress::Idle),
+        }
+    }
+
+    /// Claims the next steps where others write too and there are many: what to do instead, if they are
+    /// somebody else's.
+    async fn claim(&mut self, cursor: &Cursor, end: BlockNumber) -> Result<Option<Progress>, AdvanceError> {
+        let is_ours = self.claimed.is_some_and(|claimed| end <= claimed);
+        if self.settings.writers == Writers::One || is_ours {
+            return Ok(None);
+        }
+        let blocks = self.settings.step_blocks.saturating_mul(CLAIMED_STEPS);
+        match self.target.claim(cursor, blocks, CLAIM).await? {
+            ClaimOutcome::Granted => {
+                let from = cursor.applied.map_or(end, |block| block.number);
+                self.claimed = Some(from.saturating_add(blocks).max(end));
+                Ok(None)
+            }
+            ClaimOutcome::Held { wait, .. } => Ok(Some(Progress::Waiting { longest: wait })),
+            ClaimOutcome::Moved(now) => {
+                self.cursor = Some(now);
+                Ok(Some(Progress::Moved))
+            }
         }
     }
 
@@ -402,10 +459,19 @@ impl<T: Target> Projection<T> {
         after: Cursor,
         facts: Mutation,
     ) -> Result<Progress, AdvanceError> {
-        match self.target.write(before, &after, facts).await? {
+        let written = match self.target.write(before, &after, facts).await {
+            Err(error) if error.policy() == ErrorPolicy::Refuse => {
+                // A Dgraph that was wiped refuses what its schema does not have.
+                self.target.cursor().await?;
+                return Err(error.into());
+            }
+            written => written?,
+        };
+        match written {
             StepOutcome::Won => self.cursor = Some(after),
             StepOutcome::Lost(now) => {
                 self.replacement = None;
+                self.claimed = None;
                 self.cursor = Some(now);
             }
         }

@@ -1,15 +1,21 @@
 //! What a projection writes to and reads from.
 
+use std::collections::BTreeSet;
 use std::future::Future;
+use std::time::Duration;
 
-use honeygraph_chain::BlockRange;
+use honeygraph_chain::{BlockNumber, BlockRange};
+use serde::Deserialize;
 
+use super::claim::ClaimOutcome;
+use super::cursor::Cursor;
 use super::error::ProjectionError;
 use super::facts::BlockRow;
 use super::region::Region;
 use super::replacement::StoredState;
-use super::store::{Cursor, StepOutcome};
-use crate::dgraph::client::{Mutation, Uid};
+use super::schema::predicate as p;
+use super::store::{ProjectionStore, StepOutcome};
+use crate::dgraph::client::{DgraphClient, Mutation, Query, Reading, Uid};
 
 /// A cluster that holds one network; Dgraph, or a model of it.
 pub trait Target: std::fmt::Debug + Send + Sync + 'static {
@@ -26,6 +32,14 @@ pub trait Target: std::fmt::Debug + Send + Sync + 'static {
         after: &Cursor,
         facts: Mutation,
     ) -> impl Future<Output = Result<StepOutcome, ProjectionError>> + Send;
+
+    /// Says that the next blocks behind the cursor are this writer's, so that others do not do the same work.
+    fn claim(
+        &self,
+        before: &Cursor,
+        blocks: u64,
+        longest: Duration,
+    ) -> impl Future<Output = Result<ClaimOutcome, ProjectionError>> + Send;
 
     /// A page of the nodes of the state, by their uids, from the one after `after` on; empty at the end.
     fn state_nodes(
@@ -44,4 +58,152 @@ pub trait Target: std::fmt::Debug + Send + Sync + 'static {
         &self,
         range: BlockRange,
     ) -> impl Future<Output = Result<Vec<BlockRow>, ProjectionError>> + Send;
+}
+
+/// Nodes of the state on a page.
+const PAGE: usize = 1_000;
+
+#[derive(Deserialize)]
+struct StateRow {
+    uid: String,
+    #[serde(rename = "state.path", default)]
+    path: String,
+    #[serde(rename = "state.value")]
+    value: Option<String>,
+}
+
+impl StateRow {
+    fn into_stored(self) -> Result<StoredState, ProjectionError> {
+        Ok(StoredState {
+            uid: self.uid.parse()?,
+            path: self.path,
+            value: self.value,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct StoredBlockRow {
+    #[serde(rename = "blockNum")]
+    number: u64,
+    #[serde(rename = "blockHash", default)]
+    hash: String,
+    #[serde(rename = "previousHash", default)]
+    previous_hash: String,
+    timestamp: Option<jiff::Timestamp>,
+    #[serde(default)]
+    operations: String,
+    #[serde(rename = "op.path", default)]
+    paths: BTreeSet<String>,
+    #[serde(rename = "op.account", default)]
+    accounts: BTreeSet<String>,
+    verification: Option<String>,
+}
+
+impl StoredBlockRow {
+    /// None where somebody put a number there that no block has: the block counts as missing.
+    fn into_row(self) -> Option<BlockRow> {
+        Some(BlockRow {
+            number: BlockNumber::try_from(self.number).ok()?,
+            hash: self.hash,
+            previous_hash: self.previous_hash,
+            timestamp_ms: self.timestamp.map(jiff::Timestamp::as_millisecond),
+            operations: self.operations,
+            paths: self.paths,
+            accounts: self.accounts,
+            is_unverified: self.verification.is_some(),
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct Rows<T> {
+    #[serde(default = "Vec::new")]
+    rows: Vec<T>,
+}
+
+/// A list of uids, as a question names them.
+fn uid_list(uids: impl IntoIterator<Item = Uid>) -> String {
+    let texts: Vec<String> = uids.into_iter().map(|uid| uid.to_string()).collect();
+    texts.join(", ")
+}
+
+impl Target for ProjectionStore<DgraphClient> {
+    fn region(&self) -> &Region {
+        Self::region(self)
+    }
+
+    async fn cursor(&self) -> Result<Cursor, ProjectionError> {
+        Self::cursor(self).await
+    }
+
+    async fn write(
+        &self,
+        before: &Cursor,
+        after: &Cursor,
+        facts: Mutation,
+    ) -> Result<StepOutcome, ProjectionError> {
+        Self::write(self, before, after, facts).await
+    }
+
+    async fn claim(
+        &self,
+        before: &Cursor,
+        blocks: u64,
+        longest: Duration,
+    ) -> Result<ClaimOutcome, ProjectionError> {
+        Self::claim(self, before, blocks, longest).await
+    }
+
+    async fn state_nodes(&self, after: Uid) -> Result<Vec<StoredState>, ProjectionError> {
+        let text = format!(
+            "{{ rows(func: has({}), first: {PAGE}, after: {after}) {{ uid {} {} }} }}",
+            p::STATE_PATH,
+            p::STATE_PATH,
+            p::STATE_VALUE
+        );
+        let answer = self.cluster().query(&Query::new(text), Reading::Strict).await?;
+        let rows: Rows<StateRow> = answer.read()?;
+        rows.rows.into_iter().map(StateRow::into_stored).collect()
+    }
+
+    async fn state_of(&self, nodes: &[Uid]) -> Result<Vec<StoredState>, ProjectionError> {
+        if nodes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let text = format!(
+            "{{ rows(func: uid({})) @filter(has({})) {{ uid {} {} }} }}",
+            uid_list(nodes.iter().copied()),
+            p::STATE_PATH,
+            p::STATE_PATH,
+            p::STATE_VALUE
+        );
+        let answer = self.cluster().query(&Query::new(text), Reading::Strict).await?;
+        let rows: Rows<StateRow> = answer.read()?;
+        rows.rows.into_iter().map(StateRow::into_stored).collect()
+    }
+
+    async fn blocks(&self, range: BlockRange) -> Result<Vec<BlockRow>, ProjectionError> {
+        let region = Self::region(self);
+        let text = format!(
+            "{{ rows(func: uid({})) @filter(has({})) {{ {} {} {} {} {} {} {} {} }} }}",
+            uid_list(range.iter().map(|number| region.block(number))),
+            p::BLOCK_NUM,
+            p::BLOCK_NUM,
+            p::BLOCK_HASH,
+            p::PREVIOUS_HASH,
+            p::TIMESTAMP,
+            p::OPERATIONS,
+            p::OP_PATH,
+            p::OP_ACCOUNT,
+            p::VERIFICATION
+        );
+        let answer = self.cluster().query(&Query::new(text), Reading::Strict).await?;
+        let rows: Rows<StoredBlockRow> = answer.read()?;
+        Ok(rows
+            .rows
+            .into_iter()
+            .filter_map(StoredBlockRow::into_row)
+            .collect())
+    }
 }

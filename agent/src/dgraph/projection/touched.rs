@@ -14,7 +14,7 @@ const LEAF_DEPTH: usize = 2;
 
 /// A node of the state in Dgraph; the rule looks at the path alone, so that every writer agrees.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum StateNode {
+pub(super) enum StateNode {
     /// One leaf, right below a top-level name or above.
     Leaf(PathKey),
     /// The scalars right below a path that is further down.
@@ -23,7 +23,7 @@ pub enum StateNode {
 
 impl StateNode {
     /// The node that a leaf is kept in.
-    pub fn of_leaf(leaf: &PathKey) -> Self {
+    pub(super) fn of_leaf(leaf: &PathKey) -> Self {
         match leaf.above() {
             Some(above) if leaf.depth() > LEAF_DEPTH => Self::Object(above),
             _ => Self::Leaf(leaf.clone()),
@@ -31,7 +31,7 @@ impl StateNode {
     }
 
     /// Whether the rule has such a node at its path.
-    pub fn is_kept(&self) -> bool {
+    pub(super) fn is_kept(&self) -> bool {
         match self {
             Self::Leaf(key) => key.depth() <= LEAF_DEPTH,
             Self::Object(key) => key.depth() >= LEAF_DEPTH,
@@ -39,7 +39,7 @@ impl StateNode {
     }
 
     /// Where it stands.
-    pub const fn key(&self) -> &PathKey {
+    pub(super) const fn key(&self) -> &PathKey {
         match self {
             Self::Leaf(key) | Self::Object(key) => key,
         }
@@ -47,7 +47,7 @@ impl StateNode {
 
     /// Its value as the view has it: canonical JSON, an object of the scalars for an object. None where
     /// nothing stands there.
-    pub fn value(&self, view: &View) -> Result<Option<String>, StoreError> {
+    pub(super) fn value(&self, view: &View) -> Result<Option<String>, StoreError> {
         use honeygraph_chain::state::Leaves as _;
         let canonical = match self {
             Self::Leaf(key) => view.leaf(key)?.map(|leaf| leaf.value().to_canonical()),
@@ -81,14 +81,19 @@ fn object_text(view: &View, key: &PathKey) -> Result<Option<Vec<u8>>, StoreError
 }
 
 /// The nodes that the leaves of a change are kept in.
-pub fn touched_by_leaves<'key>(leaves: impl IntoIterator<Item = &'key PathKey>) -> BTreeSet<StateNode> {
+pub(super) fn touched_by_leaves<'key>(
+    leaves: impl IntoIterator<Item = &'key PathKey>,
+) -> BTreeSet<StateNode> {
     leaves.into_iter().map(StateNode::of_leaf).collect()
 }
 
 /// The nodes that a block may have touched that is not on the chain any more, as far as they can be known
 /// from its operations and the state that stands now: those its puts set, and those that stand again where it
 /// deleted. What a delete removed and nothing put back was not there before it either.
-pub fn touched_by_orphan(operations: &Operations, view: &View) -> Result<BTreeSet<StateNode>, StoreError> {
+pub(super) fn touched_by_orphan(
+    operations: &Operations,
+    view: &View,
+) -> Result<BTreeSet<StateNode>, StoreError> {
     let mut touched = BTreeSet::new();
     for operation in operations.as_slice() {
         match operation {

@@ -21,7 +21,7 @@ pub(super) const NODES: usize = 1_000;
 
 /// What was found wrong, and what puts it right.
 #[derive(Debug, Default)]
-pub struct Repair {
+pub(super) struct Repair {
     /// Blocks that differ or are missing.
     pub blocks: u64,
     /// Nodes of the state that differ, are missing, or should not be there.
@@ -38,8 +38,7 @@ pub(super) fn repair_blocks(
     found: Vec<BlockRow>,
 ) -> Result<Repair, StoreError> {
     let mut repair = Repair::default();
-    let mut found: BTreeMap<BlockNumber, BlockRow> =
-        found.into_iter().map(|row| (row.number, row)).collect();
+    let mut found: BTreeMap<BlockNumber, BlockRow> = found.into_iter().map(|row| (row.number, row)).collect();
     for row in view.blocks(range) {
         let (number, stored) = row?;
         let expected = BlockRow::of(number, &stored)?;
@@ -116,7 +115,9 @@ pub(super) fn repair_state(
     for node in nodes {
         let expected = node.value(view)?;
         let stands = found.get(&region.state(node.key()));
-        if stands.is_none_or(|stored| stored.path != text_of(&node)) || stands.and_then(|stored| stored.value.as_ref()) != expected.as_ref() {
+        if stands.is_none_or(|stored| stored.path != text_of(&node))
+            || stands.and_then(|stored| stored.value.as_ref()) != expected.as_ref()
+        {
             put_state(region, &node, expected, block, &mut repair.facts)?;
             repair.nodes += 1;
         }
@@ -125,5 +126,8 @@ pub(super) fn repair_state(
 }
 
 fn text_of(node: &StateNode) -> String {
-    node.key().to_path().map(|path| path.to_string()).unwrap_or_default()
+    node.key()
+        .to_path()
+        .map(|path| path.to_string())
+        .unwrap_or_default()
 }

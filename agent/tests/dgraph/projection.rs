@@ -1,0 +1,248 @@
+//! The projection of a log into a real Dgraph.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use honeygraph_agent::dgraph::client::{DgraphClient, Mutation, Query, Reading, Uid};
+use honeygraph_agent::dgraph::projection::{
+    Progress, Projection, ProjectionSettings, ProjectionStore, StateCursor, Writers,
+};
+use honeygraph_agent::metrics::Metrics;
+use honeygraph_agent::replica::{FetchedBlock, Replica, ReplicaSettings, StartDocuments};
+use honeygraph_agent::store::{Store, StoreSettings};
+use honeygraph_chain::block::HashedBlock;
+use honeygraph_chain::network::CheckpointSchedule;
+use honeygraph_chain::quorum::Voters;
+use honeygraph_honeycomb::generator::GeneratorSettings;
+use honeygraph_honeycomb::reference_chain::{ChainSettings, ReferenceChain};
+use libtest_mimic::Trial;
+use serde_json::Value;
+
+use crate::World;
+use crate::cluster::{Cluster, ready};
+
+/// Blocks of the log that is projected first.
+const BLOCKS: usize = 700;
+
+pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
+    vec![
+        world.own("projection::a_log_is_projected_followed_and_repaired", followed),
+        world.own("projection::two_writers_share_one_cluster", shared),
+        world.own("projection::a_wiped_dgraph_is_filled_again", wiped),
+    ]
+}
+
+/// A log that grows block by block.
+struct Log {
+    _home: tempfile::TempDir,
+    replica: Replica,
+    chain: ReferenceChain,
+}
+
+impl Log {
+    fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let settings = ChainSettings {
+            generator: GeneratorSettings::benchmark(),
+            kept_blocks: 1,
+            ..ChainSettings::default()
+        };
+        let chain = ReferenceChain::from_vectors(settings).unwrap();
+        let genesis = home.path().join("genesis.json");
+        std::fs::write(&genesis, chain.genesis_document()).unwrap();
+        let (_, writer, _) = Store::open(&home.path().join("data"), &StoreSettings::default()).unwrap();
+        let settings = ReplicaSettings {
+            network: "dlux".to_owned(),
+            schedule: CheckpointSchedule::default(),
+            voters: Voters::default(),
+            max_reorg_depth: 1_000,
+            commit_blocks: 1_000,
+            commit_interval: Duration::ZERO,
+            orphan_blocks: 28_800,
+            pending_blocks: 64,
+            trusted_checkpoint: None,
+            state_documents: std::num::NonZeroUsize::MAX,
+            metrics: Metrics::new(),
+        };
+        let mut replica = Replica::new(writer, settings).unwrap();
+        let documents = StartDocuments {
+            state: genesis,
+            state_id: chain.genesis_id(),
+            prev_root: None,
+            deltas: Vec::new(),
+            anchor: None,
+        };
+        replica.start_from(&documents).unwrap();
+        Self {
+            _home: home,
+            replica,
+            chain,
+        }
+    }
+
+    fn grow(&mut self, blocks: usize) {
+        let blocks: Vec<FetchedBlock> = self
+            .chain
+            .by_ref()
+            .take(blocks)
+            .map(|block| FetchedBlock {
+                block: HashedBlock::from_canonical(block.block.bytes().to_vec()).unwrap(),
+                timestamp_ms: u64::try_from(block.unix_millis).unwrap(),
+            })
+            .collect();
+        self.replica.extend(&"peer".parse().unwrap(), &blocks).unwrap();
+        self.replica.settle().unwrap();
+    }
+}
+
+async fn open(client: &DgraphClient, writer: &str) -> Arc<ProjectionStore<DgraphClient>> {
+    let store =
+        ProjectionStore::open(client.clone(), &"dlux".parse().unwrap(), &writer.parse().unwrap()).await;
+    Arc::new(store.unwrap())
+}
+
+async fn projection(
+    client: &DgraphClient,
+    log: &Log,
+    writer: &str,
+    writers: Writers,
+) -> Projection<ProjectionStore<DgraphClient>> {
+    let settings = ProjectionSettings {
+        step_blocks: 200,
+        writers,
+    };
+    Projection::new(open(client, writer).await, log.replica.store().clone(), settings)
+}
+
+/// Goes on until there is nothing to do.
+async fn catch_up(projection: &mut Projection<ProjectionStore<DgraphClient>>) {
+    while projection.advance().await.unwrap() != Progress::Idle {}
+}
+
+/// Compares everything that stands there; gives what was repaired.
+async fn verify(projection: &mut Projection<ProjectionStore<DgraphClient>>) -> (u64, u64) {
+    let mut repaired = (0, 0);
+    for _ in 0..60 {
+        if let Progress::Repaired { blocks, nodes } = projection.verify_piece().await.unwrap() {
+            repaired.0 += blocks;
+            repaired.1 += nodes;
+        }
+    }
+    repaired
+}
+
+async fn ask(client: &DgraphClient, text: &str) -> Value {
+    client
+        .query(&Query::new(text), Reading::Strict)
+        .await
+        .unwrap()
+        .read()
+        .unwrap()
+}
+
+async fn cluster(program: &Path, directory: &Path) -> (Cluster, DgraphClient) {
+    let cluster = Cluster::start(program, directory, &["--security", "whitelist=127.0.0.1"]);
+    let client = cluster.client();
+    ready(&client).await;
+    (cluster, client)
+}
+
+async fn followed(program: std::path::PathBuf, directory: std::path::PathBuf) {
+    let (_cluster, client) = cluster(&program, &directory).await;
+    let mut log = Log::new();
+    log.grow(BLOCKS);
+    let mut projection = projection(&client, &log, "a", Writers::One).await;
+    catch_up(&mut projection).await;
+    let position = log.replica.position().unwrap().clone();
+    let cursor = projection.cursor().unwrap().clone();
+    assert_eq!(cursor.applied.unwrap().number, position.state_height);
+    assert_eq!(cursor.applied.unwrap().hash, position.state_block_hash.unwrap());
+    assert_eq!(cursor.state, StateCursor::At(position.state_height));
+    assert_eq!(verify(&mut projection).await, (0, 0));
+    let counted = ask(&client, "{ q(func: has(blockNum)) { count(uid) } }").await;
+    assert_eq!(counted["q"][0]["count"], BLOCKS);
+
+    // One block after the other, with the state.
+    for _ in 0..20 {
+        log.grow(1);
+        catch_up(&mut projection).await;
+    }
+    let position = log.replica.position().unwrap().clone();
+    assert_eq!(
+        projection.cursor().unwrap().state,
+        StateCursor::At(position.state_height)
+    );
+    assert_eq!(verify(&mut projection).await, (0, 0));
+
+    // Somebody edits a block and a value, removes another value, and adds one that does not exist.
+    let found = ask(
+        &client,
+        "{ q(func: has(state.path), first: 2) { uid } b(func: has(blockNum), first: 1) { uid } }",
+    )
+    .await;
+    let uid = |value: &Value| value["uid"].as_str().unwrap().parse::<Uid>().unwrap();
+    let mut edit = Mutation::new();
+    edit.set(uid(&found["q"][0]), "state.value", "\"edited\"");
+    edit.clear(uid(&found["q"][1]), "state.path");
+    edit.clear(uid(&found["q"][1]), "state.value");
+    edit.set(uid(&found["b"][0]), "operations", "[]");
+    client.write(None, vec![edit]).await.unwrap();
+    assert_eq!(verify(&mut projection).await, (1, 2));
+    assert_eq!(verify(&mut projection).await, (0, 0));
+}
+
+async fn shared(program: std::path::PathBuf, directory: std::path::PathBuf) {
+    let (_cluster, client) = cluster(&program, &directory).await;
+    let mut log = Log::new();
+    log.grow(BLOCKS);
+    let mut one = projection(&client, &log, "one", Writers::Several).await;
+    let mut two = projection(&client, &log, "two", Writers::Several).await;
+    let both = async {
+        loop {
+            let (first, second) = tokio::join!(one.advance(), two.advance());
+            if first.unwrap() == Progress::Idle && second.unwrap() == Progress::Idle {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(180), both)
+        .await
+        .unwrap();
+    assert_eq!(one.cursor(), two.cursor());
+    assert_eq!(verify(&mut one).await, (0, 0));
+    assert_eq!(verify(&mut two).await, (0, 0));
+    for _ in 0..5 {
+        log.grow(2);
+        let (first, second) = tokio::join!(one.advance(), two.advance());
+        first.unwrap();
+        second.unwrap();
+        catch_up(&mut one).await;
+        catch_up(&mut two).await;
+    }
+    assert_eq!(verify(&mut two).await, (0, 0));
+}
+
+async fn wiped(program: std::path::PathBuf, directory: std::path::PathBuf) {
+    let (_cluster, client) = cluster(&program, &directory).await;
+    let mut log = Log::new();
+    log.grow(300);
+    let mut first = projection(&client, &log, "a", Writers::One).await;
+    catch_up(&mut first).await;
+    client.drop_all().await.unwrap();
+    let error = loop {
+        match first.advance().await {
+            Ok(Progress::Idle) => log.grow(1),
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(error.asks_to_reopen(), "{error}");
+    let mut again = projection(&client, &log, "a", Writers::One).await;
+    catch_up(&mut again).await;
+    assert_eq!(verify(&mut again).await, (0, 0));
+    let counted = ask(&client, "{ q(func: has(blockNum)) { count(uid) } }").await;
+    let height = log.replica.position().unwrap().state_height;
+    let from = log.chain.genesis_block().next();
+    assert_eq!(counted["q"][0]["count"], height.distance_from(from) + 1);
+}
