@@ -12,8 +12,16 @@ pub mod region;
 pub mod schema;
 pub mod store;
 
+#[cfg(test)]
+pub(crate) mod model;
+#[cfg(test)]
+mod schedule;
+
 pub use claim::ClaimOutcome;
 pub use cursor::{Cursor, StateCursor};
 pub use error::{ErrorPolicy, ProjectionError};
 pub use region::Region;
 pub use store::{ProjectionStore, StepOutcome, WriterName};
+
+// Steps are made of these.
+pub use crate::dgraph::client::{DgraphError, Mutation, Uid};
