@@ -21,6 +21,8 @@ mod version;
 mod wire;
 
 pub use error::{DgraphError, SettingsError};
+#[cfg(test)]
+pub(in crate::dgraph) use mutation::Change;
 pub use mutation::{Mutation, Node, Uid, Value};
 pub use query::{Answer, Query, Reading};
 pub use settings::{ClientIdentity, DgraphSettings, DgraphTimeouts, EndpointUrl, Login, TlsSettings};

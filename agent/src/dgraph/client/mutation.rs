@@ -194,6 +194,53 @@ impl Mutation {
     }
 }
 
+/// One change of a mutation, for those who look at what would be written.
+#[cfg(test)]
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::dgraph) enum Change {
+    /// [`Mutation::set`].
+    Set(Value),
+    /// [`Mutation::link`].
+    Link(String),
+    /// [`Mutation::delete`].
+    Delete(Value),
+    /// [`Mutation::unlink`].
+    Unlink(String),
+    /// [`Mutation::clear`].
+    Clear,
+}
+
+#[cfg(test)]
+impl Mutation {
+    /// Node, predicate and change, in the order in which Dgraph does them.
+    pub(in crate::dgraph) fn changes(&self) -> impl Iterator<Item = (&str, &str, Change)> {
+        let deleted = self.0.del.iter().map(|quad| match typed(quad) {
+            None => (quad, Change::Unlink(quad.object_id.clone())),
+            Some(Value::Text(text)) if text == EVERY_VALUE => (quad, Change::Clear),
+            Some(value) => (quad, Change::Delete(value)),
+        });
+        let set = self.0.set.iter().map(|quad| match typed(quad) {
+            None => (quad, Change::Link(quad.object_id.clone())),
+            Some(value) => (quad, Change::Set(value)),
+        });
+        deleted
+            .chain(set)
+            .map(|(quad, change)| (quad.subject.as_str(), quad.predicate.as_str(), change))
+    }
+}
+
+#[cfg(test)]
+fn typed(quad: &wire::NQuad) -> Option<Value> {
+    Some(match quad.object_value.clone()?.typed? {
+        wire::Typed::Text(text) => Value::Text(text),
+        wire::Typed::Integer(number) => Value::Integer(number),
+        wire::Typed::Float(number) => Value::Float(number),
+        wire::Typed::Boolean(value) => Value::Boolean(value),
+        // Times are sent as texts without a type.
+        wire::Typed::Default(text) => text.parse().map_or(Value::Text(text), Value::Time),
+    })
+}
+
 fn quad(node: &Node, predicate: &str, value: wire::Value) -> wire::NQuad {
     wire::NQuad {
         subject: node.to_string(),

@@ -42,7 +42,7 @@ impl Cursor {
     };
 
     /// Reads it out of the network node.
-    pub(super) fn read(node: &NetworkNode) -> Result<Self, ProjectionError> {
+    pub fn read(node: &NetworkNode) -> Result<Self, ProjectionError> {
         let applied = match (node.applied_block, &node.applied_hash) {
             (None, None) => None,
             (Some(number), Some(hash)) => Some(BlockReference {

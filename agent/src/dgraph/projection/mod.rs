@@ -20,6 +20,11 @@ pub mod target;
 mod touched;
 mod verify;
 
+#[cfg(test)]
+pub(crate) mod model;
+#[cfg(test)]
+mod schedule;
+
 pub use claim::ClaimOutcome;
 pub use cursor::{Cursor, StateCursor};
 pub use error::{ErrorPolicy, ProjectionError};
@@ -27,3 +32,6 @@ pub use region::Region;
 pub use replacement::StoredState;
 pub use runner::{AdvanceError, Progress, Projection, ProjectionSettings, Writers};
 pub use store::{ProjectionStore, StepOutcome, WriterName};
+
+// Steps are made of these.
+pub use crate::dgraph::client::{DgraphError, Mutation, Uid};

@@ -115,22 +115,22 @@ impl Region {
 
     /// An object or leaf of the state. Of ten million paths two meet with a chance of 1 : 20,000.
     pub fn state(&self, path: &PathKey) -> Uid {
-        STATE.at(self.hash(b"state", path.as_bytes()))
+        STATE.at(self.hash(*b"state", path.as_bytes()))
     }
 
     /// A block that is not canonical.
     pub fn orphan(&self, hash: ContentId) -> Uid {
-        ORPHANS.at(self.hash(b"block", hash.digest()))
+        ORPHANS.at(self.hash(*b"block", hash.digest()))
     }
 
     /// A fork, by the hash of its highest block.
     pub fn fork(&self, tip: ContentId) -> Uid {
-        ORPHANS.at(self.hash(b"forks", tip.digest()))
+        ORPHANS.at(self.hash(*b"forks", tip.digest()))
     }
 
     /// The first 64 bits of SHA-256 of key, kind and name. Key and kind have fixed lengths, and most of the
     /// digest is dropped: that is a keyed hash without more ado.
-    fn hash(&self, kind: &[u8; 5], name: &[u8]) -> u64 {
+    fn hash(&self, kind: [u8; 5], name: &[u8]) -> u64 {
         let digest = Sha256::new()
             .chain_update(self.key.0)
             .chain_update(kind)

@@ -146,7 +146,7 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
 }];
 
 /// The newest version.
-pub const VERSION: u32 = MIGRATIONS.len() as u32;
+pub const VERSION: u32 = MIGRATIONS[MIGRATIONS.len() - 1].to;
 
 /// Migrations that a Dgraph at a version still needs; 0 where it holds none.
 pub fn pending(version: u32) -> &'static [Migration] {

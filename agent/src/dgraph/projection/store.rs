@@ -64,7 +64,8 @@ impl fmt::Display for WriterName {
 pub enum StepOutcome {
     /// It stands, written by this writer.
     Won,
-    /// Another writer was faster, with this step or another; the cursor now stands here.
+    /// The cursor stands elsewhere: another writer wrote this step or a different one, or has already gone on
+    /// from this one. What stands there is to be compared with the log.
     Lost(Cursor),
 }
 

@@ -1,0 +1,342 @@
+//! Several writers of one cluster, with faults at random: each step has to be written once (I17).
+//!
+//! Runs against the model here, and against a real Dgraph in `agent/tests/dgraph`, which includes this file.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use backon::ExponentialBuilder;
+use futures_util::future::join_all;
+use honeygraph_chain::fork::BlockReference;
+use honeygraph_chain::{ContentId, PathKey};
+use proptest::prelude::*;
+use tokio::sync::Notify;
+
+use super::cluster::{Attempt, Cluster, Expected, NetworkNode};
+use super::region::Region;
+use super::schema::predicate as p;
+use super::{ClaimOutcome, Cursor, ErrorPolicy, ProjectionStore, StateCursor, StepOutcome};
+use super::{DgraphError, Mutation, Uid};
+
+/// Steps until the end of the log.
+const STEPS: u64 = 14;
+
+/// What happens to one request that writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing.
+    None,
+    /// It does not arrive.
+    RequestLost,
+    /// It arrives; its answer does not.
+    AnswerLost,
+    /// It arrives some time after the writer gave up waiting.
+    Late,
+    /// The writer ends after it was sent, and starts anew.
+    Crash,
+}
+
+/// One writer.
+#[derive(Debug, Clone)]
+pub(crate) struct WriterPlan {
+    /// Steps that it writes at once.
+    stride: u64,
+    /// Whether it claims steps before it writes them.
+    claims: bool,
+    /// What happens to its first requests.
+    faults: Vec<Fault>,
+}
+
+/// Writers that run at once.
+#[derive(Debug, Clone)]
+pub(crate) struct Schedule {
+    writers: Vec<WriterPlan>,
+}
+
+impl Default for Schedule {
+    /// Two writers without faults.
+    fn default() -> Self {
+        let writer = WriterPlan {
+            stride: 1,
+            claims: false,
+            faults: Vec::new(),
+        };
+        Self {
+            writers: vec![writer.clone(), writer],
+        }
+    }
+}
+
+/// Schedules of up to three writers.
+pub(crate) fn schedules() -> impl Strategy<Value = Schedule> {
+    let fault = prop_oneof![
+        3 => Just(Fault::None),
+        1 => Just(Fault::RequestLost),
+        1 => Just(Fault::AnswerLost),
+        1 => Just(Fault::Late),
+        1 => Just(Fault::Crash),
+    ];
+    let faults = proptest::collection::vec(fault, 0..20);
+    let writer = (1..4_u64, any::<bool>(), faults).prop_map(|(stride, claims, faults)| WriterPlan {
+        stride,
+        claims,
+        faults,
+    });
+    proptest::collection::vec(writer, 1..4).prop_map(|writers| Schedule { writers })
+}
+
+/// Looks at a cluster as of one moment.
+pub(crate) trait Witness: Cluster {
+    /// The network node, and the values of a list of texts of each node.
+    fn witness(
+        &self,
+        nodes: &[Uid],
+        predicate: &str,
+    ) -> impl Future<Output = (NetworkNode, Vec<Vec<String>>)> + Send;
+}
+
+/// Where the cursor stands after so many steps. Some change the block, all the state.
+fn cursor_after(steps: u64) -> Cursor {
+    let number = |number: u64| number.try_into().unwrap();
+    let applied = (steps > 1).then(|| BlockReference {
+        number: number(steps / 2),
+        hash: ContentId::of(&(steps / 2).to_be_bytes()),
+    });
+    let state = match steps % 4 {
+        _ if steps == 0 => StateCursor::Nothing,
+        0 | 1 => StateCursor::At(number(steps)),
+        2 => StateCursor::Replacing {
+            to: number(steps),
+            after: None,
+        },
+        _ => StateCursor::Replacing {
+            to: number(steps),
+            after: Some(PathKey::root().child("a\"b").child("\u{1f41d} [x]")),
+        },
+    };
+    Cursor { applied, state }
+}
+
+fn steps_at(cursor: &Cursor) -> u64 {
+    (0..=STEPS)
+        .find(|steps| cursor_after(*steps) == *cursor)
+        .expect("a cursor of the log")
+}
+
+/// The node that a step writes.
+fn node_of(region: &Region, step: u64) -> Uid {
+    region.block(step.try_into().unwrap())
+}
+
+/// Which try wrote a step, as a writer was told.
+type Won = Arc<Mutex<BTreeMap<u64, String>>>;
+
+/// Runs a schedule to the end of the log, on an empty cluster. Fails where a step is skipped or doubled, or
+/// where a writer was told what is not so.
+pub(crate) async fn run<C: Witness>(cluster: &C, schedule: &Schedule) {
+    let won = Won::default();
+    let writers = schedule.writers.iter().enumerate().map(|(place, plan)| {
+        let writer = Writer {
+            name: format!("writer {place}"),
+            plan: plan.clone(),
+            cluster: Faulty {
+                inner: cluster.clone(),
+                faults: Arc::new(Mutex::new(plan.faults.iter().copied().collect())),
+                crash: Arc::default(),
+            },
+            won: Arc::clone(&won),
+            tries: 0,
+        };
+        writer.run()
+    });
+    join_all(writers).await;
+    let network = NETWORK.parse().unwrap();
+    let store = ProjectionStore::open(cluster.clone(), &network, &"end".parse().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(store.cursor().await.unwrap(), cursor_after(STEPS));
+    check(&store, &won).await;
+}
+
+const NETWORK: &str = "spkcc";
+
+/// Compares what stands there with the cursor, as of one moment.
+async fn check<C: Witness>(store: &ProjectionStore<C>, won: &Won) {
+    let told = won.lock().unwrap().clone();
+    let nodes: Vec<Uid> = (0..STEPS).map(|step| node_of(store.region(), step)).collect();
+    let (node, written) = store.cluster().witness(&nodes, p::OP_ACCOUNT).await;
+    let done = steps_at(&Cursor::read(&node).unwrap());
+    for (step, by) in (0..).zip(&written) {
+        let times = usize::from(step < done);
+        assert_eq!(by.len(), times, "step {step} of {done} was written by {by:?}");
+        if let Some(told) = told.get(&step) {
+            assert_eq!(by, &[told.clone()], "step {step}");
+        }
+    }
+}
+
+struct Writer<C> {
+    name: String,
+    plan: WriterPlan,
+    cluster: Faulty<C>,
+    won: Won,
+    tries: u32,
+}
+
+impl<C: Witness> Writer<C> {
+    /// Writes until the log ends; starts anew after each crash.
+    async fn run(mut self) {
+        let crash = Arc::clone(&self.cluster.crash);
+        loop {
+            tokio::select! {
+                () = self.live() => return,
+                () = crash.notified() => {}
+            }
+        }
+    }
+
+    async fn live(&mut self) {
+        let network = NETWORK.parse().unwrap();
+        let name = self.name.parse().unwrap();
+        let store = loop {
+            match ProjectionStore::open(self.cluster.clone(), &network, &name).await {
+                Ok(store) => break store,
+                Err(error) => assert_eq!(error.policy(), ErrorPolicy::RetryLater, "{error}"),
+            }
+        };
+        let mut at = None;
+        loop {
+            let before = match at.take() {
+                Some(cursor) => cursor,
+                None => match store.cursor().await {
+                    Ok(cursor) => cursor,
+                    Err(error) => {
+                        assert_eq!(error.policy(), ErrorPolicy::RetryLater, "{error}");
+                        continue;
+                    }
+                },
+            };
+            let step = steps_at(&before);
+            if step == STEPS {
+                return;
+            }
+            if self.plan.claims && !claimed(&store, &before).await {
+                continue;
+            }
+            at = self.step(&store, step).await;
+            check(&store, &self.won).await;
+        }
+    }
+
+    /// One try of the next steps; tells where the cursor stands, where that is known.
+    async fn step(&mut self, store: &ProjectionStore<Faulty<C>>, first: u64) -> Option<Cursor> {
+        self.tries += 1;
+        let this = format!("{}, try {}", self.name, self.tries);
+        let end = (first + self.plan.stride).min(STEPS);
+        let mut facts = Mutation::new();
+        for step in first..end {
+            facts.set(node_of(store.region(), step), p::OP_ACCOUNT, this.as_str());
+        }
+        match store.write(&cursor_after(first), &cursor_after(end), facts).await {
+            Ok(StepOutcome::Won) => {
+                let mut won = self.won.lock().unwrap();
+                for step in first..end {
+                    let other = won.insert(step, this.clone());
+                    assert_eq!(other, None, "step {step} was won twice");
+                }
+                Some(cursor_after(end))
+            }
+            Ok(StepOutcome::Lost(cursor)) => {
+                assert!(steps_at(&cursor) > first);
+                Some(cursor)
+            }
+            Err(error) => {
+                assert_eq!(error.policy(), ErrorPolicy::RetryLater, "{error}");
+                None
+            }
+        }
+    }
+}
+
+async fn claimed<C: Cluster>(store: &ProjectionStore<C>, before: &Cursor) -> bool {
+    let longest = Duration::from_millis(5);
+    match store.claim(before, 2, longest).await {
+        Ok(ClaimOutcome::Granted) => true,
+        Ok(ClaimOutcome::Moved(_)) => false,
+        Ok(ClaimOutcome::Held { wait, .. }) => {
+            tokio::time::sleep(wait).await;
+            false
+        }
+        Err(error) => {
+            assert_eq!(error.policy(), ErrorPolicy::RetryLater, "{error}");
+            false
+        }
+    }
+}
+
+/// A cluster behind a network that loses things, for one writer.
+#[derive(Clone)]
+struct Faulty<C> {
+    inner: C,
+    faults: Arc<Mutex<VecDeque<Fault>>>,
+    crash: Arc<Notify>,
+}
+
+impl<C> Faulty<C> {
+    fn next(&self) -> Fault {
+        self.faults.lock().unwrap().pop_front().unwrap_or(Fault::None)
+    }
+}
+
+fn timed_out() -> DgraphError {
+    DgraphError::TimedOut {
+        endpoint: "http://lost:9080".parse().unwrap(),
+        after: Duration::ZERO,
+    }
+}
+
+impl<C: Cluster> Cluster for Faulty<C> {
+    async fn network_node(&self) -> Result<NetworkNode, DgraphError> {
+        self.inner.network_node().await
+    }
+
+    async fn write_where(&self, expected: &Expected, mutation: Mutation) -> Result<Attempt, DgraphError> {
+        let fault = self.next();
+        match fault {
+            Fault::None => return self.inner.write_where(expected, mutation).await,
+            Fault::RequestLost => return Err(timed_out()),
+            Fault::AnswerLost => {
+                // Done or not: the writer hears nothing of it.
+                let _ = self.inner.write_where(expected, mutation).await;
+                return Err(timed_out());
+            }
+            Fault::Late | Fault::Crash => {}
+        }
+        let (inner, expected) = (self.inner.clone(), expected.clone());
+        tokio::spawn(async move { inner.write_where(&expected, mutation).await });
+        if fault == Fault::Crash {
+            self.crash.notify_one();
+            std::future::pending::<()>().await;
+        }
+        Err(timed_out())
+    }
+
+    async fn alter(&self, schema: &str) -> Result<(), DgraphError> {
+        self.inner.alter(schema).await
+    }
+
+    async fn allocate_uids(&self, count: u64) -> Result<std::ops::RangeInclusive<Uid>, DgraphError> {
+        self.inner.allocate_uids(count).await
+    }
+
+    fn backoff(&self) -> ExponentialBuilder {
+        self.inner.backoff()
+    }
+}
+
+impl<C: Witness> Witness for Faulty<C> {
+    async fn witness(&self, nodes: &[Uid], predicate: &str) -> (NetworkNode, Vec<Vec<String>>) {
+        self.inner.witness(nodes, predicate).await
+    }
+}
