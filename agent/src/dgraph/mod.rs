@@ -3,3 +3,5 @@
 //! See `docs/dgraph.md`.
 
 pub mod client;
+pub mod pass_through;
+pub mod status;

@@ -14,6 +14,9 @@ mod error;
 mod mutation;
 mod query;
 mod redact;
+#[cfg(test)]
+#[path = "tests/scripted_alpha.rs"]
+pub(crate) mod scripted_alpha;
 mod session;
 mod settings;
 mod transaction;
@@ -82,6 +85,39 @@ impl DgraphClient {
             .call_any(Method::Query, &query.read_only(reading), self.0.timeouts.query)
             .await?;
         Ok(Answer(response.json))
+    }
+
+    /// Asks several questions of one snapshot: all answers hold exactly the same commits. Tries every alpha before
+    /// it gives up, from the first question on.
+    pub async fn query_together<const N: usize>(
+        &self,
+        queries: &[Query; N],
+        reading: Reading,
+    ) -> Result<[Answer; N], DgraphError> {
+        self.with_any(async |endpoint| {
+            let mut snapshot = wire::TxnContext::default();
+            let mut answers = [const { Answer::empty() }; N];
+            for (query, answer) in queries.iter().zip(&mut answers) {
+                let mut request = query.read_only(reading);
+                request.start_ts = snapshot.start_ts;
+                request.hash.clone_from(&snapshot.hash);
+                let response: wire::Response = self
+                    .call(endpoint, Method::Query, &request, self.0.timeouts.query)
+                    .await?;
+                let context = response.txn.unwrap_or_default();
+                if context.start_ts == 0 || (snapshot.start_ts != 0 && context.start_ts != snapshot.start_ts)
+                {
+                    return Err(DgraphError::Answer(format!(
+                        "it is of snapshot {}, not {}",
+                        context.start_ts, snapshot.start_ts
+                    )));
+                }
+                snapshot = context;
+                *answer = Answer(response.json);
+            }
+            Ok(answers)
+        })
+        .await
     }
 
     /// Asks and writes in one request and one transaction, which is committed at once: the cheapest way to
@@ -197,18 +233,27 @@ impl DgraphClient {
         }
     }
 
-    /// Calls alphas in turn until one answers, whatever it says.
+    /// Calls alphas in turn until one answers.
     async fn call_any<A: call::Sent, B: call::Received>(
         &self,
         method: Method,
         message: &A,
         within: Duration,
     ) -> Result<B, DgraphError> {
+        self.with_any(async |endpoint| self.call(endpoint, method, message, within).await)
+            .await
+    }
+
+    /// Does something that changes nothing with alphas in turn, until one answers, whatever it says.
+    async fn with_any<B>(
+        &self,
+        ask: impl AsyncFn(usize) -> Result<B, DgraphError>,
+    ) -> Result<B, DgraphError> {
         let mut attempts = self.0.endpoints.indexes().len();
         loop {
             attempts -= 1;
             let endpoint = self.0.endpoints.choose();
-            match self.call(endpoint, method, message, within).await {
+            match ask(endpoint).await {
                 Err(error) if error.is_of_endpoint() && attempts > 0 => {
                     tracing::debug!(%error, "asking another alpha");
                 }
