@@ -13,8 +13,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, ApiSettings, Node};
+use crate::api::{self, ApiSettings, DgraphView, Node};
 use crate::config::{Config, ListenerConfig, Start, SyncConfig, Verification, Voter, VoterName};
+use crate::dgraph::pass_through::PassThrough;
+use crate::dgraph::status::ProjectionStatus;
 use crate::ingest::{Ingest, IngestSettings, SourceAuthenticator, SourceCommand, SourceId};
 use crate::metrics::{Metrics, NodeCollector};
 use crate::peers::PeerUrl;
@@ -104,9 +106,17 @@ impl RunningNode {
             async move { ingest.serve(listeners.ingest, shutdown).await }
         });
         let outbox_task = tokio::spawn(tell_sources(ingest, to_sources));
-        metrics.collect(NodeCollector::new(store.clone(), replica.status(), sync.view()));
+        let projection = config.dgraph.as_ref().map(|_| ProjectionStatus::channel());
+        let projection_status = projection.as_ref().map(|(_, status)| status.clone());
+        metrics.collect(NodeCollector::new(
+            store.clone(),
+            replica.status(),
+            sync.view(),
+            projection_status.clone(),
+        ));
+        let dgraph = dgraph_view(&config, projection_status)?;
         let settings = api_settings(&config, peer_id.clone())?;
-        let api = Node::new(settings, store, replica.clone(), Arc::new(sync), metrics);
+        let api = Node::new(settings, store, replica.clone(), Arc::new(sync), metrics, dgraph);
         let http = api::Listeners {
             public: listeners.public,
             admin: listeners.admin,
@@ -242,6 +252,25 @@ fn api_settings(config: &Config, peer_id: PeerId) -> anyhow::Result<ApiSettings>
         limits: config.limits,
         cache_bytes: config.store.cache_bytes / 2,
     })
+}
+
+/// The Dgraph that the node keeps in step, as the API reads it.
+fn dgraph_view(
+    config: &Config,
+    status: Option<watch::Receiver<ProjectionStatus>>,
+) -> anyhow::Result<Option<DgraphView>> {
+    let (Some(dgraph), Some(status)) = (&config.dgraph, status) else {
+        return Ok(None);
+    };
+    let pass_through = dgraph
+        .query
+        .map(|limits| PassThrough::new(dgraph.client.clone(), limits, status.clone()))
+        .transpose()?;
+    Ok(Some(DgraphView {
+        mode: dgraph.mode,
+        status,
+        pass_through,
+    }))
 }
 
 /// The configured name, or the one that was made at the first start.

@@ -94,30 +94,13 @@ impl DgraphClient {
         queries: &[Query; N],
         reading: Reading,
     ) -> Result<[Answer; N], DgraphError> {
-        self.with_any(async |endpoint| {
-            let mut snapshot = wire::TxnContext::default();
-            let mut answers = [const { Answer::empty() }; N];
-            for (query, answer) in queries.iter().zip(&mut answers) {
-                let mut request = query.read_only(reading);
-                request.start_ts = snapshot.start_ts;
-                request.hash.clone_from(&snapshot.hash);
-                let response: wire::Response = self
-                    .call(endpoint, Method::Query, &request, self.0.timeouts.query)
-                    .await?;
-                let context = response.txn.unwrap_or_default();
-                if context.start_ts == 0 || (snapshot.start_ts != 0 && context.start_ts != snapshot.start_ts)
-                {
-                    return Err(DgraphError::Answer(format!(
-                        "it is of snapshot {}, not {}",
-                        context.start_ts, snapshot.start_ts
-                    )));
-                }
-                snapshot = context;
-                *answer = Answer(response.json);
+        for _ in 1..self.0.endpoints.indexes().len() {
+            let answers = self.snapshot(queries, reading).await;
+            if !asks_another(&answers) {
+                return answers;
             }
-            Ok(answers)
-        })
-        .await
+        }
+        self.snapshot(queries, reading).await
     }
 
     /// Asks and writes in one request and one transaction, which is committed at once: the cheapest way to
@@ -233,33 +216,64 @@ impl DgraphClient {
         }
     }
 
-    /// Calls alphas in turn until one answers.
+    /// Calls alphas in turn until one answers, whatever it says.
     async fn call_any<A: call::Sent, B: call::Received>(
         &self,
         method: Method,
         message: &A,
         within: Duration,
     ) -> Result<B, DgraphError> {
-        self.with_any(async |endpoint| self.call(endpoint, method, message, within).await)
+        for _ in 1..self.0.endpoints.indexes().len() {
+            let answer = self
+                .call(self.0.endpoints.choose(), method, message, within)
+                .await;
+            if !asks_another(&answer) {
+                return answer;
+            }
+        }
+        self.call(self.0.endpoints.choose(), method, message, within)
             .await
     }
 
-    /// Does something that changes nothing with alphas in turn, until one answers, whatever it says.
-    async fn with_any<B>(
+    /// Asks one alpha several questions of one snapshot.
+    async fn snapshot<const N: usize>(
         &self,
-        ask: impl AsyncFn(usize) -> Result<B, DgraphError>,
-    ) -> Result<B, DgraphError> {
-        let mut attempts = self.0.endpoints.indexes().len();
-        loop {
-            attempts -= 1;
-            let endpoint = self.0.endpoints.choose();
-            match ask(endpoint).await {
-                Err(error) if error.is_of_endpoint() && attempts > 0 => {
-                    tracing::debug!(%error, "asking another alpha");
-                }
-                answer => return answer,
+        queries: &[Query; N],
+        reading: Reading,
+    ) -> Result<[Answer; N], DgraphError> {
+        let endpoint = self.0.endpoints.choose();
+        let mut snapshot = wire::TxnContext::default();
+        let mut answers = [const { Answer::empty() }; N];
+        for (query, answer) in queries.iter().zip(&mut answers) {
+            let mut request = query.read_only(reading);
+            request.start_ts = snapshot.start_ts;
+            request.hash.clone_from(&snapshot.hash);
+            let response: wire::Response = self
+                .call(endpoint, Method::Query, &request, self.0.timeouts.query)
+                .await?;
+            let context = response.txn.unwrap_or_default();
+            let is_other = snapshot.start_ts != 0 && context.start_ts != snapshot.start_ts;
+            if context.start_ts == 0 || is_other {
+                return Err(DgraphError::Answer(format!(
+                    "it is of snapshot {}, not {}",
+                    context.start_ts, snapshot.start_ts
+                )));
             }
+            snapshot = context;
+            *answer = Answer(response.json);
         }
+        Ok(answers)
+    }
+}
+
+/// Whether another alpha may answer what this one did not.
+fn asks_another<T>(answer: &Result<T, DgraphError>) -> bool {
+    match answer {
+        Err(error) if error.is_of_endpoint() => {
+            tracing::debug!(%error, "asking another alpha");
+            true
+        }
+        _ => false,
     }
 }
 

@@ -80,7 +80,7 @@ impl ScriptedAlpha {
         self.url.clone()
     }
 
-    pub(super) fn set_version(&self, tag: &str) {
+    pub(crate) fn set_version(&self, tag: &str) {
         self.script.lock().unwrap().version = tag.to_owned();
     }
 
@@ -109,6 +109,11 @@ impl ScriptedAlpha {
             }),
             ..wire::Response::default()
         }));
+    }
+
+    /// The query after those that have an answer is refused so.
+    pub(crate) fn refuse_after(&self, status: Status) {
+        self.answer_next(Err(status));
     }
 
     pub(super) fn answer_login(&self, answer: Result<wire::Response, Status>) {
