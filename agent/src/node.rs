@@ -13,8 +13,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, ApiSettings, Node};
-use crate::config::{Config, ListenerConfig, Start, SyncConfig, Verification, Voter, VoterName};
+use crate::api::{self, ApiSettings, DgraphView, Node};
+use crate::config::{Config, DgraphMode, ListenerConfig, Start, SyncConfig, Verification, Voter, VoterName};
+use crate::dgraph::client::DgraphClient;
+use crate::dgraph::pass_through::PassThrough;
+use crate::dgraph::projection::{CHANGED_BLOCKS_MAX, ProjectionSettings, Writers};
+use crate::dgraph::service::ProjectionService;
+use crate::dgraph::status::ProjectionStatus;
 use crate::ingest::{Ingest, IngestSettings, SourceAuthenticator, SourceCommand, SourceId};
 use crate::metrics::{Metrics, NodeCollector};
 use crate::peers::PeerUrl;
@@ -60,6 +65,7 @@ pub struct RunningNode {
     ingest_task: JoinHandle<()>,
     outbox_task: JoinHandle<()>,
     api_task: JoinHandle<()>,
+    projection_task: Option<JoinHandle<()>>,
 }
 
 impl RunningNode {
@@ -104,9 +110,17 @@ impl RunningNode {
             async move { ingest.serve(listeners.ingest, shutdown).await }
         });
         let outbox_task = tokio::spawn(tell_sources(ingest, to_sources));
-        metrics.collect(NodeCollector::new(store.clone(), replica.status(), sync.view()));
+        let (projection_task, projection_status) =
+            projection(&config, &peer_id, &store, &replica, &metrics, &shutdown)?;
+        metrics.collect(NodeCollector::new(
+            store.clone(),
+            replica.status(),
+            sync.view(),
+            projection_status.clone(),
+        ));
+        let dgraph = dgraph_view(&config, projection_status)?;
         let settings = api_settings(&config, peer_id.clone())?;
-        let api = Node::new(settings, store, replica.clone(), Arc::new(sync), metrics);
+        let api = Node::new(settings, store, replica.clone(), Arc::new(sync), metrics, dgraph);
         let http = api::Listeners {
             public: listeners.public,
             admin: listeners.admin,
@@ -130,6 +144,7 @@ impl RunningNode {
             ingest_task,
             outbox_task,
             api_task,
+            projection_task,
         })
     }
 
@@ -149,7 +164,8 @@ impl RunningNode {
         tracing::info!("stopping: finishing the running commit and answers");
         // Everybody who could hand something to the replica goes first; with the last handle it ends.
         let stopped = tokio::time::timeout(self.shutdown_timeout, async {
-            for task in [self.api_task, self.sync_task, self.ingest_task] {
+            let tasks = [self.api_task, self.sync_task, self.ingest_task];
+            for task in tasks.into_iter().chain(self.projection_task) {
                 if let Err(error) = task.await {
                     tracing::error!(%error, "a part of the node failed");
                 }
@@ -244,6 +260,57 @@ fn api_settings(config: &Config, peer_id: PeerId) -> anyhow::Result<ApiSettings>
     })
 }
 
+/// The Dgraph that the node keeps in step, as the API reads it.
+/// Follows the log with Dgraph, where one is configured.
+fn projection(
+    config: &Config,
+    peer_id: &PeerId,
+    store: &Store,
+    replica: &ReplicaHandle,
+    metrics: &Metrics,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<(Option<JoinHandle<()>>, Option<watch::Receiver<ProjectionStatus>>)> {
+    let Some(dgraph) = &config.dgraph else {
+        return Ok((None, None));
+    };
+    let (status, seen) = ProjectionStatus::channel();
+    let service = ProjectionService {
+        client: DgraphClient::new(dgraph.client.clone())?,
+        network: config.network.name.clone(),
+        writer: peer_id.to_string().parse()?,
+        log: store.clone(),
+        settings: ProjectionSettings {
+            step_blocks: dgraph.step_blocks.get(),
+            writers: match dgraph.mode {
+                DgraphMode::Embedded | DgraphMode::Independent => Writers::One,
+                DgraphMode::Shared | DgraphMode::Hybrid => Writers::Several,
+            },
+        },
+        status,
+        metrics: metrics.clone(),
+    };
+    let task = tokio::spawn(service.run(replica.status(), shutdown.child_token()));
+    Ok((Some(task), Some(seen)))
+}
+
+fn dgraph_view(
+    config: &Config,
+    status: Option<watch::Receiver<ProjectionStatus>>,
+) -> anyhow::Result<Option<DgraphView>> {
+    let (Some(dgraph), Some(status)) = (&config.dgraph, status) else {
+        return Ok(None);
+    };
+    let pass_through = dgraph
+        .query
+        .map(|limits| PassThrough::new(dgraph.client.clone(), limits, status.clone()))
+        .transpose()?;
+    Ok(Some(DgraphView {
+        mode: dgraph.mode,
+        status,
+        pass_through,
+    }))
+}
+
 /// The configured name, or the one that was made at the first start.
 fn peer_id(config: &Config, data_dir: &Path) -> anyhow::Result<PeerId> {
     if let Some(id) = &config.node.peer_id {
@@ -280,6 +347,7 @@ fn replica_settings(config: &Config, metrics: Metrics) -> ReplicaSettings {
         pending_blocks: PENDING_BLOCKS,
         trusted_checkpoint: trusted,
         state_documents: config.node.state_documents,
+        kept_changes: config.dgraph.as_ref().map_or(0, |_| CHANGED_BLOCKS_MAX),
         metrics,
     }
 }

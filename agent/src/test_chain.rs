@@ -89,6 +89,7 @@ pub(crate) fn settings() -> ReplicaSettings {
         pending_blocks: 4_096,
         trusted_checkpoint: None,
         state_documents: std::num::NonZeroUsize::MAX,
+        kept_changes: 0,
         metrics: crate::metrics::Metrics::new(),
     }
 }

@@ -55,6 +55,7 @@ fn store(directory: &Path, blocks: usize) {
         pending_blocks: 16,
         trusted_checkpoint: None,
         state_documents: std::num::NonZeroUsize::MAX,
+        kept_changes: 0,
         metrics: Metrics::new(),
     };
     let mut chain = ReferenceChain::from_vectors(ChainSettings::default()).unwrap();

@@ -47,6 +47,7 @@ fn settings() -> ReplicaSettings {
         pending_blocks: 16,
         trusted_checkpoint: None,
         state_documents: std::num::NonZeroUsize::MAX,
+        kept_changes: 0,
         metrics: Metrics::new(),
     }
 }

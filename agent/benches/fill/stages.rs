@@ -152,6 +152,7 @@ fn fill_template(chain: &Chain, template: &Path) {
         pending_blocks: 64,
         trusted_checkpoint: None,
         state_documents: std::num::NonZeroUsize::MAX,
+        kept_changes: 0,
         metrics: Metrics::new(),
     };
     let mut replica = Replica::new(writer, settings).unwrap();

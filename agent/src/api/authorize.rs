@@ -26,6 +26,18 @@ impl FromRequestParts<Arc<Node>> for Authorized {
     }
 }
 
+/// Proof that a caller has an API key, wherever it calls from.
+#[derive(Debug)]
+pub(crate) struct KeyHolder(());
+
+impl FromRequestParts<Arc<Node>> for KeyHolder {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Result<Self, ApiError> {
+        check(parts, &node.settings.api_keys).map(Self)
+    }
+}
+
 /// Proof that a call may use the admin API.
 #[derive(Debug)]
 pub(crate) struct Admin(());
@@ -48,6 +60,11 @@ fn authorize(parts: &Parts, keys: &[Secret], setting: &'static str) -> Result<()
             Err(ApiError::LoopbackOnly { setting })
         };
     }
+    check(parts, keys)
+}
+
+/// Whether a call has one of these keys.
+fn check(parts: &Parts, keys: &[Secret]) -> Result<(), ApiError> {
     let candidate = bearer(&parts.headers).ok_or(ApiError::Unauthorized)?;
     // All keys are compared, so that the time says nothing about which one is right.
     let matching = keys.iter().filter(|key| key.matches(candidate)).count();

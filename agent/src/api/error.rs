@@ -73,6 +73,12 @@ pub(crate) enum ApiError {
     /// The time for one request is over.
     #[error("not done within {milliseconds} ms; ask for less")]
     TimedOut { milliseconds: u128 },
+    /// Questions are not handed on to Dgraph here.
+    #[error("this node hands no questions on to Dgraph; DGRAPH_QUERY=read-only lets it")]
+    DqlOff,
+    /// Dgraph does not answer.
+    #[error("{0}")]
+    DgraphAway(String),
     /// A part of the node that has stopped.
     #[error("{0}")]
     Stopped(String),
@@ -108,6 +114,7 @@ impl ApiError {
             Self::BlockNotFound { .. }
             | Self::NoConsensus { .. }
             | Self::NotFound(_)
+            | Self::DqlOff
             | Self::UnknownRoute => StatusCode::NOT_FOUND,
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
@@ -115,7 +122,9 @@ impl ApiError {
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Busy | Self::TimedOut { .. } | Self::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::TimedOut { .. } | Self::DgraphAway(_) | Self::Stopped(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Store(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -173,7 +182,7 @@ impl IntoResponse for ApiError {
             Self::RateLimited { retry_after_seconds } => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(retry_after_seconds));
             }
-            Self::Busy | Self::TimedOut { .. } | Self::Stopped(_) => {
+            Self::Busy | Self::TimedOut { .. } | Self::DgraphAway(_) | Self::Stopped(_) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             Self::RangeNotSatisfiable { length } => {

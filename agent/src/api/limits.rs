@@ -150,9 +150,12 @@ pub(super) async fn limit_concurrency(
     let Ok(place) = places.try_acquire_owned() else {
         return ApiError::Busy.into_response();
     };
-    next.run(request)
-        .await
-        .map(|body| Body::new(HeldBody { body, _place: place }))
+    hold_place(next.run(request).await, place)
+}
+
+/// Keeps a place taken until the last byte of an answer.
+pub(super) fn hold_place(response: Response, place: OwnedSemaphorePermit) -> Response {
+    response.map(|body| Body::new(HeldBody { body, _place: place }))
 }
 
 /// A body that keeps its place until it is dropped.

@@ -19,6 +19,6 @@ pub(crate) mod standing;
 mod tests;
 
 pub use control::SyncControl;
-pub use node::{ApiSettings, Node};
+pub use node::{ApiSettings, DgraphView, Node};
 pub use public::openapi;
 pub use serve::{Listeners, ServeLimits, serve, serve_node};

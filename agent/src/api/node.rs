@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use honeygraph_chain::peer::PeerId;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 use super::control::SyncControl;
 use super::error::ApiError;
 use super::limits::{AddressRates, PeerRates};
 use super::public::caches::Caches;
-use crate::config::{LimitConfig, Secret};
+use crate::config::{DgraphMode, LimitConfig, Secret};
+use crate::dgraph::pass_through::PassThrough;
+use crate::dgraph::status::ProjectionStatus;
 use crate::metrics::Metrics;
 use crate::peers::PeerUrl;
 use crate::replica::{ReplicaHandle, ReplicaStatus};
@@ -40,6 +42,17 @@ pub struct ApiSettings {
     pub cache_bytes: u64,
 }
 
+/// The Dgraph that the node keeps in step.
+#[derive(Debug, Clone)]
+pub struct DgraphView {
+    /// Who writes it.
+    pub mode: DgraphMode,
+    /// Where its projection stands.
+    pub status: watch::Receiver<ProjectionStatus>,
+    /// Hands on what people ask it; none: nothing is handed on.
+    pub pass_through: Option<PassThrough>,
+}
+
 /// Everything that the routers read and ask.
 pub struct Node {
     pub(crate) store: Store,
@@ -51,6 +64,9 @@ pub struct Node {
     pub(crate) caches: Caches,
     pub(crate) rates: AddressRates,
     pub(crate) peer_rates: PeerRates,
+    pub(crate) dgraph: Option<DgraphView>,
+    /// Places of questions that are handed on to Dgraph.
+    pub(crate) dql_places: Arc<Semaphore>,
     status: watch::Receiver<Arc<ReplicaStatus>>,
     sync_view: watch::Receiver<Arc<SyncView>>,
 }
@@ -72,7 +88,13 @@ impl Node {
         replica: ReplicaHandle,
         sync: Arc<dyn SyncControl>,
         metrics: Metrics,
+        dgraph: Option<DgraphView>,
     ) -> Arc<Self> {
+        let limits = dgraph
+            .as_ref()
+            .and_then(|dgraph| dgraph.pass_through.as_ref())
+            .map(PassThrough::limits);
+        let dql_places = limits.map_or(0, |limits| limits.concurrent.min(Semaphore::MAX_PERMITS));
         Arc::new(Self {
             status: replica.status(),
             sync_view: sync.view(),
@@ -84,6 +106,8 @@ impl Node {
             replica,
             sync,
             metrics,
+            dql_places: Arc::new(Semaphore::new(dql_places)),
+            dgraph,
             settings,
         })
     }

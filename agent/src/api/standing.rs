@@ -2,13 +2,15 @@
 
 use honeygraph_chain::{BlockNumber, BlockRange};
 
+use super::node::DgraphView;
+use crate::config::DgraphMode;
 use crate::replica::ReplicaStatus;
 use crate::store::{Position, StoreError, View};
 use crate::sync::{PeerSummary, SyncView};
 use crate::wire::UnixMillis;
 use crate::wire::shapes::{
-    Agreement, CheckpointStatus, ForkStatus, ForkTip, GapStatus, MAIN_FORK, PeerEntry, PeerStatus, SyncMode,
-    SyncStatus, VerificationPolicy, VerificationStatus,
+    Agreement, CheckpointStatus, DgraphMismatch, DgraphStatus, DgraphWriters, ForkStatus, ForkTip, GapStatus,
+    MAIN_FORK, PeerEntry, PeerStatus, SyncMode, SyncStatus, VerificationPolicy, VerificationStatus,
 };
 
 /// Forks that the status names.
@@ -61,7 +63,7 @@ pub(crate) fn mode(status: &ReplicaStatus, view: &SyncView) -> Option<SyncMode> 
     if halted { Some(SyncMode::Halted) } else { view.mode }
 }
 
-/// The answer to `GET /api/sync/status`.
+/// The answer to `GET /api/sync/status`, without what it says of Dgraph.
 pub(crate) fn sync_status(
     status: &ReplicaStatus,
     sync: &SyncView,
@@ -108,7 +110,33 @@ pub(crate) fn sync_status(
             agreement: newest_agreement,
         }),
         mode: mode(status, sync),
+        dgraph: None,
     })
+}
+
+/// How far the node's Dgraph is.
+pub(crate) fn dgraph_status(dgraph: &DgraphView, status: &ReplicaStatus) -> DgraphStatus {
+    let projection = dgraph.status.borrow();
+    let height = status.position.as_ref().map(|position| position.state_height);
+    DgraphStatus {
+        mode: match dgraph.mode {
+            DgraphMode::Independent => DgraphWriters::Independent,
+            DgraphMode::Shared => DgraphWriters::Shared,
+            DgraphMode::Hybrid => DgraphWriters::Hybrid,
+            DgraphMode::Embedded => DgraphWriters::Unknown,
+        },
+        connected: projection.connected,
+        applied_block: projection.applied.map(|applied| applied.number),
+        applied_hash: projection.applied.map(|applied| applied.hash),
+        state_block: projection.state_block,
+        lag_blocks: height.and_then(|height| projection.lag(height)),
+        mismatch: projection.mismatch.map(|mismatch| DgraphMismatch {
+            block: mismatch.block,
+            log_hash: mismatch.log_hash,
+            dgraph_hash: mismatch.dgraph_hash,
+        }),
+        last_error: projection.last_error.clone(),
+    }
 }
 
 fn peer_status(peer: &PeerSummary) -> PeerStatus {

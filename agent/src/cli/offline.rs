@@ -152,6 +152,7 @@ pub(super) fn import(
         pending_blocks: 1,
         trusted_checkpoint,
         state_documents: std::num::NonZeroUsize::MAX,
+        kept_changes: 0,
         metrics: Metrics::new(),
     };
     let mut replica = Replica::new(writer, settings)?;

@@ -21,9 +21,11 @@ use url::Url;
 use super::secret::Secret;
 use super::values::network_name;
 use super::values::{
-    List, LogFilter, LogFormat, Maybe, Source, TrustedCheckpoint, Verification, Voter, certified, content_id,
-    http_url, list, listener, maybe, milliseconds, path, peer_id, rate, secret, switch, whole,
+    DgraphMode, DqlAccess, List, LogFilter, LogFormat, Maybe, Source, TrustedCheckpoint, Verification, Voter,
+    certified, content_id, dgraph_alpha, dgraph_user, http_url, list, listener, maybe, milliseconds, path,
+    peer_id, rate, secret, switch, whole,
 };
+use crate::dgraph::client::EndpointUrl;
 use crate::ingest::SourceId;
 use crate::wire::NetworkName;
 
@@ -58,6 +60,9 @@ pub struct RawConfig {
     /// How it writes.
     #[command(flatten)]
     pub store: StoreArguments,
+    /// Which Dgraph it keeps in step.
+    #[command(flatten)]
+    pub dgraph: DgraphArguments,
     /// What callers may ask of it.
     #[command(flatten)]
     pub limits: LimitArguments,
@@ -356,6 +361,73 @@ pub struct StoreArguments {
     /// Memory for cached parts of the store
     #[arg(long, env, value_name = "BYTES", default_value = "33554432", value_parser = whole::<u64>("bytes", MEBIBYTE..=64 * GIBIBYTE))]
     pub store_cache_bytes: u64,
+}
+
+/// Which Dgraph the node keeps in step with its log.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Dgraph")]
+pub struct DgraphArguments {
+    /// Who writes the Dgraph cluster: `embedded` is no Dgraph at all (the default where DGRAPH_ALPHA is not set),
+    /// `independent` this node alone (the default where it is set), `shared` any number of nodes, `hybrid` the nodes
+    /// of this region, each region with a cluster of its own
+    #[arg(long, env, value_name = "MODE", default_value = "", hide_default_value = true, value_parser = maybe(str::parse::<DgraphMode>))]
+    pub dgraph_mode: Maybe<DgraphMode>,
+
+    /// Alphas of one cluster, by their gRPC port (9080 unless one is named); host:port is without TLS
+    #[arg(long, env, value_name = "ADDRESS,...", default_value = "", hide_default_value = true, hide_env_values = true, value_parser = list(dgraph_alpha))]
+    pub dgraph_alpha: List<EndpointUrl>,
+
+    /// User, where the cluster has access control (ACL)
+    #[arg(long, env, value_name = "NAME", default_value = "", hide_default_value = true, value_parser = maybe(dgraph_user))]
+    pub dgraph_user: Maybe<String>,
+
+    /// File with the user's password
+    #[arg(long, env, value_name = "PATH", default_value = "", hide_default_value = true, value_parser = maybe(path))]
+    pub dgraph_password_file: Maybe<PathBuf>,
+
+    /// Namespace that the user logs in to; 0 unless set, which is the root one
+    #[arg(long, env, value_name = "NUMBER", default_value = "", hide_default_value = true, value_parser = maybe(whole::<u64>("(a whole number)", 0..=u64::MAX)))]
+    pub dgraph_namespace: Maybe<u64>,
+
+    /// File with the token of the alphas' flag `--security token=...`, where they have one
+    #[arg(long, env, value_name = "PATH", default_value = "", hide_default_value = true, value_parser = maybe(path))]
+    pub dgraph_auth_token_file: Maybe<PathBuf>,
+
+    /// File with the authorities of the alphas' certificates (PEM); those of the machine unless set
+    #[arg(long, env, value_name = "PATH", default_value = "", hide_default_value = true, value_parser = maybe(path))]
+    pub dgraph_ca_file: Maybe<PathBuf>,
+
+    /// File with the certificate that is shown to alphas which ask for one (PEM)
+    #[arg(long, env, value_name = "PATH", default_value = "", hide_default_value = true, value_parser = maybe(path))]
+    pub dgraph_certificate_file: Maybe<PathBuf>,
+
+    /// File with its private key (PEM)
+    #[arg(long, env, value_name = "PATH", default_value = "", hide_default_value = true, value_parser = maybe(path))]
+    pub dgraph_key_file: Maybe<PathBuf>,
+
+    /// Most blocks that one transaction writes
+    #[arg(long, env, value_name = "BLOCKS", default_value = "500", value_parser = whole::<u64>("blocks", 1..=10_000))]
+    pub dgraph_step_blocks: u64,
+
+    /// Whether holders of an API key may ask Dgraph in DQL through this node: `off` or `read-only`
+    #[arg(long, env, value_name = "ACCESS", default_value = "off")]
+    pub dgraph_query: DqlAccess,
+
+    /// Longest such question, with its variables
+    #[arg(long, env, value_name = "BYTES", default_value = "65536", value_parser = whole::<usize>("bytes", 1_024..=16 * MEBIBYTE))]
+    pub dgraph_query_body_bytes: usize,
+
+    /// Largest answer; a larger one is an error
+    #[arg(long, env, value_name = "BYTES", default_value = "8388608", value_parser = whole::<usize>("bytes", 1_024..=GIBIBYTE))]
+    pub dgraph_query_answer_bytes: usize,
+
+    /// Time for one question
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "5000", value_parser = milliseconds(100..=HOUR_MS))]
+    pub dgraph_query_timeout_ms: Duration,
+
+    /// Questions under way at once; more get 503
+    #[arg(long, env, value_name = "REQUESTS", default_value = "4", value_parser = whole::<usize>("requests", 1..=1_024))]
+    pub dgraph_query_concurrent: usize,
 }
 
 /// What callers may ask of the node. Probes and metrics are not limited.

@@ -5,6 +5,7 @@
 //! [`EXIT_USAGE`]. The settings are listed in `docs/configuration.md`.
 
 mod arguments;
+mod dgraph;
 mod reference;
 mod secret;
 mod settings;
@@ -15,18 +16,19 @@ mod validate;
 mod values;
 
 pub use arguments::{
-    AccessArguments, LimitArguments, NetworkArguments, NodeArguments, ProcessArguments, RawConfig,
-    SourceArguments, StoreArguments, SyncArguments,
+    AccessArguments, DgraphArguments, LimitArguments, NetworkArguments, NodeArguments, ProcessArguments,
+    RawConfig, SourceArguments, StoreArguments, SyncArguments,
 };
 pub use reference::{command, markdown};
 pub use secret::{Secret, SecretError};
 pub use settings::{
-    AccessConfig, Config, History, LimitConfig, ListenerConfig, LoggingConfig, NetworkConfig, NodeConfig,
-    SourceConfig, Start, StoreConfig, SyncConfig,
+    AccessConfig, Config, DgraphConfig, History, LimitConfig, ListenerConfig, LoggingConfig, NetworkConfig,
+    NodeConfig, SourceConfig, Start, StoreConfig, SyncConfig,
 };
 pub use usage::{ConfigError, EXIT_USAGE, ShownValue, usage_line};
 pub use validate::{read_small_file, validate};
 pub use values::{
-    List, LogFilter, LogFormat, Maybe, Refused, Source, TrustedCheckpoint, Verification, Voter, VoterName,
+    DgraphMode, DqlAccess, List, LogFilter, LogFormat, Maybe, Refused, Source, TrustedCheckpoint,
+    Verification, Voter, VoterName,
 };
 pub(crate) use values::{listener, network_name};

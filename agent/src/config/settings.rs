@@ -11,7 +11,9 @@ use honeygraph_chain::peer::{BanSettings, CircuitSettings, PeerId, TimeoutSettin
 use url::Url;
 
 use super::secret::Secret;
-use super::values::{LogFilter, LogFormat, Source, TrustedCheckpoint, Verification, Voter};
+use super::values::{DgraphMode, LogFilter, LogFormat, Source, TrustedCheckpoint, Verification, Voter};
+use crate::dgraph::client::DgraphSettings;
+use crate::dgraph::pass_through::PassThroughLimits;
 use crate::ingest::{IngestTls, SourceId};
 use crate::wire::NetworkName;
 
@@ -32,6 +34,8 @@ pub struct Config {
     pub sync: SyncConfig,
     /// How it writes.
     pub store: StoreConfig,
+    /// Which Dgraph it keeps in step; `None`: it is embedded, and its own store is all there is.
+    pub dgraph: Option<DgraphConfig>,
     /// What callers may ask of it.
     pub limits: LimitConfig,
     /// How it logs.
@@ -198,6 +202,19 @@ pub struct StoreConfig {
     pub commit_interval: Duration,
     /// Memory for caches, in bytes.
     pub cache_bytes: u64,
+}
+
+/// Which Dgraph the node keeps in step with its log.
+#[derive(Debug, Clone)]
+pub struct DgraphConfig {
+    /// Who writes it; never `Embedded`.
+    pub mode: DgraphMode,
+    /// Where it is and how it is talked to.
+    pub client: DgraphSettings,
+    /// Most blocks that one transaction writes.
+    pub step_blocks: NonZeroU64,
+    /// What people may ask it through this node; `None`: nothing.
+    pub query: Option<PassThroughLimits>,
 }
 
 /// What callers may ask of the node.

@@ -14,6 +14,7 @@ use honeygraph_chain::peer::{BanSettings, CircuitSettings, TimeoutSettings};
 use super::arguments::{
     AccessArguments, NetworkArguments, NodeArguments, RawConfig, SourceArguments, SyncArguments,
 };
+use super::dgraph;
 use super::secret::Secret;
 use super::settings::{
     AccessConfig, Config, History, LimitConfig, ListenerConfig, LoggingConfig, NetworkConfig, NodeConfig,
@@ -45,9 +46,11 @@ pub fn validate(raw: RawConfig, read: &dyn Fn(&Path) -> io::Result<String>) -> R
     let sources = sources(&raw.sources, read)?;
     let network = network(raw.network, &sources)?;
     let listeners = listeners(&raw.access)?;
+    let access = access(&raw.access, &sources, read)?;
     Ok(Config {
         node: node(raw.node, &network)?,
-        access: access(&raw.access, &sources, read)?,
+        dgraph: dgraph::dgraph(&raw.dgraph, &access, raw.limits.limit_request_timeout_ms, read)?,
+        access,
         sync: sync(&raw.sync)?,
         network,
         sources,
@@ -370,7 +373,7 @@ fn ingest_tls(
     })
 }
 
-fn unreadable(variable: &str, path: &Path, error: &io::Error) -> ConfigError {
+pub(super) fn unreadable(variable: &str, path: &Path, error: &io::Error) -> ConfigError {
     let problem = format!("the file cannot be read: {error}");
     wrong(variable, path.display(), problem)
 }
@@ -453,7 +456,7 @@ fn lines<T>(
     })
 }
 
-fn distinct<T: Clone + PartialEq>(values: &[T]) -> Vec<T> {
+pub(super) fn distinct<T: Clone + PartialEq>(values: &[T]) -> Vec<T> {
     let mut kept = Vec::new();
     for value in values {
         if !kept.contains(value) {
@@ -463,7 +466,10 @@ fn distinct<T: Clone + PartialEq>(values: &[T]) -> Vec<T> {
     kept
 }
 
-fn at_most<T: Copy + PartialOrd + Display>(low: (&str, T), high: (&str, T)) -> Result<(), ConfigError> {
+pub(super) fn at_most<T: Copy + PartialOrd + Display>(
+    low: (&str, T),
+    high: (&str, T),
+) -> Result<(), ConfigError> {
     if low.1 <= high.1 {
         Ok(())
     } else {
@@ -487,7 +493,7 @@ fn below<T: Copy + PartialOrd + Display>(low: (&str, T), high: (&str, T)) -> Res
     }
 }
 
-fn wrong(variable: &str, value: impl Display, problem: impl Into<String>) -> ConfigError {
+pub(super) fn wrong(variable: &str, value: impl Display, problem: impl Into<String>) -> ConfigError {
     ConfigError {
         variable: variable.to_owned(),
         value: ShownValue::of(value),

@@ -16,6 +16,7 @@ use honeygraph_chain::{BlockNumber, ContentId};
 use url::Url;
 
 use super::secret::Secret;
+use crate::dgraph::client::EndpointUrl;
 use crate::ingest::SourceId;
 use crate::wire::NetworkName;
 
@@ -201,6 +202,59 @@ pub enum Verification {
     Quorum,
 }
 
+/// Who writes the Dgraph cluster that this node keeps in step. The node does the same in all three: the cursor in
+/// the cluster decides which writer's step counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DgraphMode {
+    /// There is none: the node's own store is all there is.
+    Embedded,
+    /// This node alone.
+    Independent,
+    /// Any number of nodes.
+    Shared,
+    /// The nodes of one region; regions sync as peers.
+    Hybrid,
+}
+
+impl DgraphMode {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Embedded, Self::Independent, Self::Shared, Self::Hybrid];
+
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Independent => "independent",
+            Self::Shared => "shared",
+            Self::Hybrid => "hybrid",
+        }
+    }
+}
+
+impl fmt::Display for DgraphMode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl FromStr for DgraphMode {
+    type Err = Refused;
+
+    fn from_str(text: &str) -> Result<Self, Refused> {
+        let named = Self::ALL.into_iter().find(|mode| mode.as_str() == text);
+        named.ok_or_else(|| Refused::new(Self::ALL.map(Self::as_str).join(", ")))
+    }
+}
+
+/// Whether people may ask Dgraph in its own language through this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum DqlAccess {
+    /// No.
+    Off,
+    /// Holders of an API key may ask; nothing can be written.
+    ReadOnly,
+}
+
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -288,6 +342,25 @@ pub(super) fn http_url(text: &str) -> Result<Url, Refused> {
                 && url.fragment().is_none()
         })
         .ok_or_else(|| Refused::new("an http:// or https:// address without credentials, query and fragment"))
+}
+
+/// The address of an alpha.
+pub(super) fn dgraph_alpha(text: &str) -> Result<EndpointUrl, Refused> {
+    let refused = || Refused::new("host:port, http://host:port or https://host:port, without credentials");
+    if text.contains("://") {
+        text.parse().map_err(|_| refused())
+    } else {
+        format!("http://{text}").parse().map_err(|_| refused())
+    }
+}
+
+/// The name of a user of Dgraph.
+pub(super) fn dgraph_user(text: &str) -> Result<String, Refused> {
+    if (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(text.to_owned())
+    } else {
+        Err(Refused::new("1 to 128 visible ASCII characters"))
+    }
 }
 
 /// An address to listen on.

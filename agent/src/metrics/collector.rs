@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use tokio::sync::watch;
 
 use super::head_clock::HeadClock;
+use crate::dgraph::status::ProjectionStatus;
 use crate::replica::ReplicaStatus;
 use crate::store::Store;
 use crate::sync::{PeerSummary, SyncView};
@@ -23,20 +24,23 @@ pub struct NodeCollector {
     store: Store,
     replica: watch::Receiver<Arc<ReplicaStatus>>,
     sync: watch::Receiver<Arc<SyncView>>,
+    projection: Option<watch::Receiver<ProjectionStatus>>,
     head_clock: HeadClock,
 }
 
 impl NodeCollector {
-    /// A collector of what these say at the moment of a scrape.
+    /// A collector of what these say at the moment of a scrape. Without a Dgraph there is no projection.
     pub fn new(
         store: Store,
         replica: watch::Receiver<Arc<ReplicaStatus>>,
         sync: watch::Receiver<Arc<SyncView>>,
+        projection: Option<watch::Receiver<ProjectionStatus>>,
     ) -> Self {
         Self {
             store,
             replica,
             sync,
+            projection,
             head_clock: HeadClock::default(),
         }
     }
@@ -191,11 +195,41 @@ impl NodeCollector {
     }
 }
 
+impl NodeCollector {
+    fn encode_dgraph(&self, out: &mut Writer<'_>) -> fmt::Result {
+        let Some(projection) = &self.projection else {
+            return Ok(());
+        };
+        let height = {
+            let status = self.replica.borrow();
+            status.position.as_ref().map(|position| position.state_height)
+        };
+        let projection = projection.borrow();
+        out.gauge(
+            "dgraph_up",
+            "1 while Dgraph answers the projection",
+            u64::from(projection.connected),
+        )?;
+        if let Some(applied) = projection.applied {
+            out.gauge(
+                "dgraph_applied_block",
+                "Block up to which Dgraph has blocks and operations",
+                applied.number.get(),
+            )?;
+        }
+        match height.and_then(|height| projection.lag(height)) {
+            Some(lag) => out.gauge("dgraph_lag_blocks", "State height minus that block", lag),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Collector for NodeCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut out = Writer { encoder };
         self.encode_replica(&mut out)?;
         self.encode_sync(&mut out)?;
+        self.encode_dgraph(&mut out)?;
         match self.store.disk_bytes() {
             Ok(bytes) => out.gauge("store_bytes", "Bytes of the store on disk", bytes),
             Err(error) => {

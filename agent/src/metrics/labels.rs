@@ -3,6 +3,8 @@
 use honeygraph_chain::peer::PeerFault;
 use prometheus_client::encoding::EncodeLabelSet;
 
+use crate::dgraph::client::DgraphError;
+
 /// A peer as a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerLabel<'a> {
@@ -91,9 +93,56 @@ impl PeerRequestLabels {
     }
 }
 
+/// How a transaction of the projection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProjectionOutcome {
+    /// Its step stands in Dgraph.
+    Committed,
+    /// Another writer had done the step.
+    Overtaken,
+    /// It met another writer; the step is done again.
+    Conflict,
+    /// No answer came: it may stand or not. Dgraph is asked.
+    Unknown,
+    /// Nothing was written.
+    Failed,
+}
+
+impl ProjectionOutcome {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Committed => "committed",
+            Self::Overtaken => "overtaken",
+            Self::Conflict => "conflict",
+            Self::Unknown => "unknown",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl From<&DgraphError> for ProjectionOutcome {
+    fn from(error: &DgraphError) -> Self {
+        if error.is_conflict() {
+            Self::Conflict
+        } else if error.outcome_unknown() {
+            Self::Unknown
+        } else {
+            Self::Failed
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct OutcomeLabels {
     outcome: &'static str,
+}
+
+impl From<ProjectionOutcome> for OutcomeLabels {
+    fn from(outcome: ProjectionOutcome) -> Self {
+        Self {
+            outcome: outcome.as_str(),
+        }
+    }
 }
 
 impl OutcomeLabels {

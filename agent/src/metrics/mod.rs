@@ -10,7 +10,7 @@ mod labels;
 mod tests;
 
 pub use collector::NodeCollector;
-pub use labels::{BlockOutcome, PeerLabel, RequestOutcome};
+pub use labels::{BlockOutcome, PeerLabel, ProjectionOutcome, RequestOutcome};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -37,6 +37,9 @@ pub struct Metrics {
     http_seconds: Histogram,
     rate_limited: Counter,
     batches_encoded: Counter,
+    dgraph_transactions: Family<OutcomeLabels, Counter>,
+    dgraph_mismatches: Counter,
+    dgraph_steps: Histogram,
 }
 
 impl Default for Metrics {
@@ -96,6 +99,25 @@ impl Metrics {
             "Ranges of blocks that were encoded for peers; what a cache answered is not counted",
             batches_encoded.clone(),
         );
+        let dgraph_transactions = Family::default();
+        registry.register(
+            "dgraph_transactions",
+            "Transactions of the projection by outcome",
+            dgraph_transactions.clone(),
+        );
+        let dgraph_mismatches = Counter::default();
+        registry.register(
+            "dgraph_mismatches",
+            "Times that Dgraph was found to contradict the log",
+            dgraph_mismatches.clone(),
+        );
+        let dgraph_steps = Histogram::new(exponential_buckets(0.001, 2.0, 15));
+        registry.register_with_unit(
+            "dgraph_step",
+            "Time of one step of the projection, from reading the log to Dgraph's answer",
+            Unit::Seconds,
+            dgraph_steps.clone(),
+        );
         Self {
             registry: Arc::new(Mutex::new(registry)),
             commits,
@@ -105,6 +127,9 @@ impl Metrics {
             http_seconds,
             rate_limited,
             batches_encoded,
+            dgraph_transactions,
+            dgraph_mismatches,
+            dgraph_steps,
         }
     }
 
@@ -133,6 +158,21 @@ impl Metrics {
         self.sync_blocks
             .get_or_create(&OutcomeLabels::new(outcome))
             .inc_by(blocks);
+    }
+
+    /// A transaction of the projection has ended.
+    pub fn count_dgraph_transaction(&self, outcome: ProjectionOutcome) {
+        self.dgraph_transactions.get_or_create(&outcome.into()).inc();
+    }
+
+    /// Dgraph was found to contradict the log.
+    pub fn count_dgraph_mismatch(&self) {
+        self.dgraph_mismatches.inc();
+    }
+
+    /// One step of the projection has ended.
+    pub fn observe_dgraph_step(&self, duration: Duration) {
+        self.dgraph_steps.observe(duration.as_secs_f64());
     }
 
     /// A listener has answered.

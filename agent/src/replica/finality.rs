@@ -467,7 +467,8 @@ impl Replica {
         Ok(())
     }
 
-    fn forget_undo(&mut self, through: BlockNumber) -> Result<(), StoreError> {
+    fn forget_undo(&mut self, irreversible: BlockNumber) -> Result<(), StoreError> {
+        let through = irreversible.saturating_sub(self.settings.kept_changes);
         loop {
             let mut transaction = self.writer.begin();
             let removed = transaction.remove_undo_through(through, UNDO_ROWS_A_TRANSACTION)?;

@@ -62,6 +62,8 @@ pub struct ReplicaSettings {
     pub trusted_checkpoint: Option<(BlockNumber, ContentId)>,
     /// Irreversible full state documents that are kept.
     pub state_documents: NonZeroUsize,
+    /// Irreversible blocks whose changes of the state are still kept, for a projection that is behind.
+    pub kept_changes: u64,
     /// Where commits are counted.
     pub metrics: Metrics,
 }

@@ -26,8 +26,8 @@ pub use peers::{
     RegisterPeer, RegisterPeerAnswer,
 };
 pub use status::{
-    Agreement, CheckpointStatus, ForkStatus, ForkTip, GapStatus, Health, PeerStatus, SyncMode, SyncStatus,
-    VerificationPolicy, VerificationStatus,
+    Agreement, CheckpointStatus, DgraphMismatch, DgraphStatus, DgraphWriters, ForkStatus, ForkTip, GapStatus,
+    Health, PeerStatus, SyncMode, SyncStatus, VerificationPolicy, VerificationStatus,
 };
 
 /// The name of the canonical fork.

@@ -11,9 +11,10 @@ use honeygraph_agent::dgraph::projection::{
 use honeygraph_agent::metrics::Metrics;
 use honeygraph_agent::replica::{FetchedBlock, Replica, ReplicaSettings, StartDocuments};
 use honeygraph_agent::store::{Store, StoreSettings};
-use honeygraph_chain::block::HashedBlock;
+use honeygraph_chain::block::{Block, HashedBlock};
 use honeygraph_chain::network::CheckpointSchedule;
 use honeygraph_chain::quorum::Voters;
+use honeygraph_chain::{Operation, Operations};
 use honeygraph_honeycomb::generator::GeneratorSettings;
 use honeygraph_honeycomb::reference_chain::{ChainSettings, ReferenceChain};
 use libtest_mimic::Trial;
@@ -29,6 +30,7 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
     vec![
         world.own("projection::a_log_is_projected_followed_and_repaired", followed),
         world.own("projection::two_writers_share_one_cluster", shared),
+        world.own("projection::a_reorganization_is_taken_back", reorganized),
         world.own("projection::a_wiped_dgraph_is_filled_again", wiped),
     ]
 }
@@ -63,6 +65,7 @@ impl Log {
             pending_blocks: 64,
             trusted_checkpoint: None,
             state_documents: std::num::NonZeroUsize::MAX,
+            kept_changes: 0,
             metrics: Metrics::new(),
         };
         let mut replica = Replica::new(writer, settings).unwrap();
@@ -221,6 +224,68 @@ async fn shared(program: std::path::PathBuf, directory: std::path::PathBuf) {
         catch_up(&mut two).await;
     }
     assert_eq!(verify(&mut two).await, (0, 0));
+}
+
+async fn reorganized(program: std::path::PathBuf, directory: std::path::PathBuf) {
+    let (_cluster, client) = cluster(&program, &directory).await;
+    let mut log = Log::new();
+    log.grow(350);
+    let mut projection = projection(&client, &log, "a", Writers::One).await;
+    catch_up(&mut projection).await;
+    let before = projection.cursor().unwrap().applied.unwrap();
+
+    // The log goes back to the last checkpoint and on with other blocks.
+    log.replica.abandon_unproven(before.number).unwrap();
+    let fork_from = log.replica.position().unwrap().state_height;
+    let orphans = before.number.distance_from(fork_from);
+    assert!(orphans > 10, "{orphans}");
+    catch_up(&mut projection).await;
+    assert_eq!(projection.cursor().unwrap().applied.unwrap().number, fork_from);
+    assert_eq!(verify(&mut projection).await, (0, 0));
+    let view = log.replica.store().view();
+    let first = view.fork_blocks_at(fork_from.next()).next().unwrap().unwrap();
+    let mut previous_hash = first.previous_hash(fork_from.next()).unwrap();
+    let mut number = fork_from;
+    for at in 0..20 {
+        number = number.next();
+        let operations = vec![
+            Operation::Del {
+                path: honeygraph_chain::Path::from_slashed("dex"),
+            },
+            Operation::Put {
+                path: honeygraph_chain::Path::from_slashed(&format!("forked/alice/{at}")),
+                data: serde_json::from_str("{\"x\":1}").unwrap(),
+            },
+            Operation::WriteMarker,
+        ];
+        let block = HashedBlock::from(Block {
+            number,
+            previous_hash,
+            operations: Operations::new(operations).unwrap(),
+        });
+        previous_hash = block.hash();
+        let blocks = [FetchedBlock {
+            block,
+            timestamp_ms: 1,
+        }];
+        log.replica.extend(&"peer".parse().unwrap(), &blocks).unwrap();
+        log.replica.settle().unwrap();
+        if at % 5 == 0 {
+            catch_up(&mut projection).await;
+        }
+    }
+    catch_up(&mut projection).await;
+    let cursor = projection.cursor().unwrap().clone();
+    assert_eq!(cursor.applied.unwrap().hash, previous_hash);
+    assert_eq!(cursor.state, StateCursor::At(number));
+    assert_eq!(verify(&mut projection).await, (0, 0));
+    let forked = ask(
+        &client,
+        "{ q(func: has(forkId)) { count(uid) } f(func: has(fork.tipHash)) { fork.tipHash } }",
+    )
+    .await;
+    assert_eq!(forked["q"][0]["count"], orphans);
+    assert_eq!(forked["f"][0]["fork.tipHash"], before.hash.to_string());
 }
 
 async fn wiped(program: std::path::PathBuf, directory: std::path::PathBuf) {

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::state::Leaf;
 use honeygraph_chain::{BlockNumber, ContentId, Path, PathKey};
 
+use super::as_of::AsOf;
 use super::nested::{Nested, segments_below};
 use crate::api::Node;
 use crate::api::error::ApiError;
@@ -29,7 +29,10 @@ const MAX_PREVIOUS_LEAVES: usize = 100_000;
         ("fork" = Option<String>, Query, description = "`main`, or the hash of a fork's highest block, or of the block")
     ),
     responses(
-        (status = 200, description = "The block", body = FullBlock),
+        (status = 200, description = "The block", body = FullBlock, headers(
+            ("honeygraph-block" = u64, description = "The block after which the answer is true"),
+            ("honeygraph-hash" = String, description = "Hash of that block")
+        )),
         (status = 400, description = "Not a block number", body = ErrorAnswer),
         (status = 404, description = "Not here", body = BlockErrorAnswer)
     )
@@ -38,19 +41,19 @@ pub(super) async fn full_block(
     State(node): State<Arc<Node>>,
     PathBlock(block): PathBlock,
     parameters: Parameters,
-) -> Result<Json<FullBlock>, ApiError> {
+) -> Result<AsOf<FullBlock>, ApiError> {
     let fork = parameters.text("fork").unwrap_or(MAIN_FORK).to_owned();
     let tips: Vec<_> = node.status().forks.iter().map(|fork| fork.tip).collect();
     let peer_id = node.settings.peer_id.to_string();
-    let answer = node.read(move |view| {
+    AsOf::read(&node, move |view, position| {
         let found = find(view, &tips, block, &fork)?;
         let (place, stored) = found.ok_or(ApiError::BlockNotFound {
             block,
             fork: Some(fork.clone()),
         })?;
-        shape(view, block, &stored, &place, &peer_id)
-    });
-    answer.await.map(Json)
+        shape(view, position, block, &stored, &place, &peer_id)
+    })
+    .await
 }
 
 /// Where a block was found.
@@ -106,6 +109,7 @@ fn find(
 
 fn shape(
     view: &View,
+    position: Option<&Position>,
     number: BlockNumber,
     stored: &StoredBlock,
     place: &Place,
@@ -128,8 +132,7 @@ fn shape(
                 .collect();
         }
         Place::Canonical => {
-            let position = view.position()?;
-            let irreversible = position.as_ref().and_then(Position::irreversible_block);
+            let irreversible = position.and_then(Position::irreversible_block);
             full.is_finalized = irreversible.is_some_and(|highest| number <= highest);
             if let Some(undo) = view.undo(number)? {
                 full.operations = with_previous_values(full.operations.into_vec(), undo)

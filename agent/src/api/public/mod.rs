@@ -1,12 +1,14 @@
 //! The public API (port 3030): every call of `docs/protocol.md`, sections 6 and 9 to 13.
 
 mod anchors;
+mod as_of;
 mod blocks;
 pub(crate) mod caches;
 mod capabilities;
 mod checkpoints;
 mod consensus;
 mod documents;
+mod dql;
 mod full_block;
 mod gaps;
 mod head;
@@ -34,10 +36,13 @@ use utoipa_axum::routes;
 
 use super::error::{unknown_route, wrong_method};
 use super::{Node, limits};
+use crate::dgraph::pass_through::PassThrough;
 
-/// All calls; those that may take as long as a run of the sync engine are apart.
+/// All calls; those that may take as long as a run of the sync engine are apart, and those whose bodies have a limit
+/// of their own.
 struct Calls {
     quick: OpenApiRouter<Arc<Node>>,
+    dql: OpenApiRouter<Arc<Node>>,
     long: OpenApiRouter<Arc<Node>>,
 }
 
@@ -60,22 +65,31 @@ fn calls() -> Calls {
         .routes(routes!(full_block::full_block))
         .routes(routes!(head::head))
         .routes(routes!(openapi::document));
+    let dql = OpenApiRouter::default().routes(routes!(dql::ask_by_address, dql::ask_by_body));
     let long = OpenApiRouter::default()
         .routes(routes!(sync_gaps::sync_gaps))
         .routes(routes!(sync_gaps::sync_from));
-    Calls { quick, long }
+    Calls { quick, dql, long }
 }
 
 /// The public API of a node.
 pub fn router(node: Arc<Node>) -> Router {
     let limit = node.settings.limits;
-    let Calls { quick, long } = calls();
+    let Calls { quick, dql, long } = calls();
     let (quick, _) = quick.split_for_parts();
+    let (dql, _) = dql.split_for_parts();
+    let dql_limits = node
+        .dgraph
+        .as_ref()
+        .and_then(|dgraph| dgraph.pass_through.as_ref())
+        .map(PassThrough::limits);
+    let dql_body_bytes = dql_limits.map_or(0, |limits| limits.body_bytes);
     let (long, _) = long.split_for_parts();
     let places = Arc::new(Semaphore::new(
         limit.concurrent_requests.min(Semaphore::MAX_PERMITS),
     ));
     quick
+        .merge(dql.layer(DefaultBodyLimit::max(dql_body_bytes)))
         .fallback(unknown_route)
         .layer(from_fn_with_state(limit.request_timeout, limits::limit_time))
         .merge(long)

@@ -34,9 +34,11 @@ pub(super) fn base() -> OpenApi {
 
 /// The description of the public API.
 pub fn openapi() -> OpenApi {
-    let super::Calls { quick, long } = super::calls();
+    let super::Calls { quick, dql, long } = super::calls();
     let (_, mut api) = quick.split_for_parts();
     let (_, long) = long.split_for_parts();
+    let (_, dql) = dql.split_for_parts();
+    api.merge(dql);
     api.merge(long);
     // A parameter that spans segments is spelled with a star in routes and without in descriptions.
     let paths = std::mem::take(&mut api.paths.paths);

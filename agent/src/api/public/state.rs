@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
 use honeygraph_chain::{Path, PathKey};
 use percent_encoding::percent_decode_str;
 
+use super::as_of::AsOf;
 use super::nested::{Nested, segments_below};
 use crate::api::Node;
 use crate::api::error::{ApiError, shown};
 use crate::api::extract::Parameters;
-use crate::store::{StoreError, View};
+use crate::store::{Position, StoreError, View};
 use crate::wire::shapes::{ErrorAnswer, MAIN_FORK, StateAnswer};
 use honeygraph_chain::path::MAX_KEY_BYTES;
 
@@ -34,7 +34,10 @@ const MAX_BYTES: usize = 8 << 20;
         ("limit" = Option<usize>, Query, description = "Most leaves, 1 to 10,000; 1,000 by default")
     ),
     responses(
-        (status = 200, description = "What stands there", body = StateAnswer),
+        (status = 200, description = "What stands there", body = StateAnswer, headers(
+            ("honeygraph-block" = u64, description = "The block after which the answer is true"),
+            ("honeygraph-hash" = String, description = "Hash of that block")
+        )),
         (status = 400, description = "A parameter that cannot be", body = ErrorAnswer),
         (status = 404, description = "Nothing stands there", body = ErrorAnswer)
     )
@@ -43,10 +46,10 @@ pub(super) async fn state(
     State(node): State<Arc<Node>>,
     parameters: Parameters,
     uri: Uri,
-) -> Result<Json<StateAnswer>, ApiError> {
+) -> Result<AsOf<StateAnswer>, ApiError> {
     let path = path_of(&uri)?;
     let limit = parameters.count("limit", DEFAULT_LEAVES, MAX_LEAVES)?;
-    node.read(move |view| read(view, &path, limit)).await.map(Json)
+    AsOf::read(&node, move |view, position| read(view, position, &path, limit)).await
 }
 
 /// The path, segment by segment, out of the address as it was sent.
@@ -61,13 +64,18 @@ fn path_of(uri: &Uri) -> Result<Path, ApiError> {
     segments.collect::<Result<_, ApiError>>().map(Path)
 }
 
-fn read(view: &View, path: &Path, limit: usize) -> Result<StateAnswer, ApiError> {
+fn read(
+    view: &View,
+    position: Option<&Position>,
+    path: &Path,
+    limit: usize,
+) -> Result<StateAnswer, ApiError> {
     let key = PathKey::from(path);
     let not_found = || ApiError::NotFound(format!("Nothing stands at {}", shown(&canonical(path))));
     if key.as_bytes().len() > MAX_KEY_BYTES {
         return Err(not_found());
     }
-    let position = view.position()?.ok_or_else(not_found)?;
+    let position = position.ok_or_else(not_found)?;
     let mut nested = Nested::default();
     let mut truncated = false;
     let mut bytes = 0_usize;
@@ -140,7 +148,8 @@ mod tests {
         }
         transaction.commit().unwrap();
         let view = replica.store().view();
-        let read = |path: &str| read(&view, &Path::from_slashed(path), 10).unwrap();
+        let position = view.position().unwrap();
+        let read = |path: &str| read(&view, position.as_ref(), &Path::from_slashed(path), 10).unwrap();
         let deep = read("deep");
         assert_eq!((deep.truncated, deep.data), (true, JsonValue::object(Vec::new())));
         let wide = read("wide");

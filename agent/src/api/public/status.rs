@@ -7,7 +7,7 @@ use axum::extract::State;
 
 use crate::api::Node;
 use crate::api::error::ApiError;
-use crate::api::standing::sync_status;
+use crate::api::standing::{dgraph_status, sync_status};
 use crate::wire::shapes::SyncStatus;
 
 /// Where the node stands.
@@ -23,6 +23,12 @@ pub(crate) async fn of(node: &Node) -> Result<SyncStatus, ApiError> {
     let replica = node.status().clone();
     let sync = node.sync_view().clone();
     let policy = node.settings.verification;
-    node.read(move |view| Ok(sync_status(&replica, &sync, view, policy)?))
-        .await
+    let dgraph = node.dgraph.as_ref().map(|dgraph| dgraph_status(dgraph, &replica));
+    node.read(move |view| {
+        Ok(SyncStatus {
+            dgraph,
+            ..sync_status(&replica, &sync, view, policy)?
+        })
+    })
+    .await
 }

@@ -5,6 +5,7 @@ mod admin;
 mod batches;
 mod calls;
 mod documents;
+mod dql;
 mod limits;
 mod probes;
 mod refusals;
@@ -32,7 +33,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-use super::{ApiSettings, Node, SyncControl};
+use super::{ApiSettings, DgraphView, Node, SyncControl};
 use crate::config::LimitConfig;
 use crate::ingest::{LastIndex, SourceCursor, SourceEvent, SourceEventKind};
 use crate::metrics::{Metrics, NodeCollector};
@@ -187,30 +188,44 @@ impl Fixture {
     }
 
     pub(super) fn with(api: ApiSettings) -> Self {
+        Self::beside(api, None)
+    }
+
+    /// A node with a Dgraph.
+    pub(super) fn beside(api: ApiSettings, dgraph: Option<DgraphView>) -> Self {
         let home = Home::new();
         let voters = Voters::new([(VoterId("voter".to_owned()), 1), (VoterId("other".to_owned()), 1)]);
         let mut replica = home.started(ReplicaSettings { voters, ..settings() });
         let fork = fill(&mut replica);
-        Self::around(home, replica, fork, api)
+        Self::around(home, replica, fork, api, dgraph)
     }
 
     /// A node that was not started from a document yet.
     pub(super) fn empty() -> Self {
         let home = Home::new();
         let replica = home.open(settings());
-        Self::around(home, replica, Vec::new(), api_settings())
+        Self::around(home, replica, Vec::new(), api_settings(), None)
     }
 
-    fn around(home: Home, replica: Replica, fork: Vec<HashedBlock>, api: ApiSettings) -> Self {
+    fn around(
+        home: Home,
+        replica: Replica,
+        fork: Vec<HashedBlock>,
+        api: ApiSettings,
+        dgraph: Option<DgraphView>,
+    ) -> Self {
         let store = replica.store().clone();
         let (outbox, _) = tokio::sync::mpsc::unbounded_channel();
         let (replica, _) = ReplicaHandle::spawn(replica, outbox);
         let sync = Arc::new(FakeSync::new());
-        let collector = NodeCollector::new(store.clone(), replica.status(), sync.view());
+        let collector = {
+            let projection = dgraph.as_ref().map(|dgraph| dgraph.status.clone());
+            NodeCollector::new(store.clone(), replica.status(), sync.view(), projection)
+        };
         let metrics = Metrics::new();
         metrics.collect(collector);
         let control: Arc<dyn SyncControl> = Arc::clone(&sync) as Arc<dyn SyncControl>;
-        let node = Node::new(api, store.clone(), replica.clone(), control, metrics);
+        let node = Node::new(api, store.clone(), replica.clone(), control, metrics, dgraph);
         Self {
             _home: home,
             node,

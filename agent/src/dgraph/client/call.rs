@@ -186,6 +186,10 @@ impl Endpoints {
         };
         let answer = match timeout(within, call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) if status.code() == Code::OutOfRange => Err(DgraphError::AnswerTooLarge {
+                endpoint: alpha.url.clone(),
+                limit: self.max_answer_bytes,
+            }),
             Ok(Err(status)) => Err(meaning(&status, &alpha.url, within, &self.redactor)),
             Err(_) => Err(DgraphError::TimedOut {
                 endpoint: alpha.url.clone(),

@@ -51,6 +51,14 @@ pub enum DgraphError {
         /// What it said.
         message: String,
     },
+    /// An answer that is larger than is read here.
+    #[error("dgraph at {endpoint} answered with more than {limit} bytes")]
+    AnswerTooLarge {
+        /// The alpha.
+        endpoint: EndpointUrl,
+        /// How much is read.
+        limit: usize,
+    },
     /// An answer that is not what it should be.
     #[error("dgraph's answer cannot be read: {0}")]
     Answer(String),
@@ -67,11 +75,30 @@ impl DgraphError {
         matches!(self, Self::Unavailable { .. } | Self::TimedOut { .. })
     }
 
+    /// What went wrong, for people who need not know where the alphas are.
+    pub fn without_endpoint(&self) -> String {
+        match self {
+            Self::Unavailable { reason, .. } => format!("dgraph is not available: {reason}"),
+            Self::TimedOut { after, .. } => {
+                format!("dgraph did not answer within {} s", after.as_secs_f32())
+            }
+            Self::TooOld { found, .. } => {
+                format!("dgraph is version {found}: {MINIMUM_VERSION} or newer is needed")
+            }
+            Self::Unauthenticated { reason, .. } => format!("dgraph does not take the login: {reason}"),
+            Self::Refused { message, .. } => format!("dgraph refused: {message}"),
+            Self::AnswerTooLarge { limit, .. } => {
+                format!("dgraph answered with more than {limit} bytes")
+            }
+            Self::Aborted | Self::Answer(_) => self.to_string(),
+        }
+    }
+
     /// Whether a write that ended so may have been committed all the same.
     pub const fn outcome_unknown(&self) -> bool {
         matches!(
             self,
-            Self::Unavailable { .. } | Self::TimedOut { .. } | Self::Answer(_)
+            Self::Unavailable { .. } | Self::TimedOut { .. } | Self::AnswerTooLarge { .. } | Self::Answer(_)
         )
     }
 }

@@ -14,6 +14,9 @@ mod error;
 mod mutation;
 mod query;
 mod redact;
+#[cfg(test)]
+#[path = "tests/scripted_alpha.rs"]
+pub(crate) mod scripted_alpha;
 mod session;
 mod settings;
 mod transaction;
@@ -84,6 +87,22 @@ impl DgraphClient {
             .call_any(Method::Query, &query.read_only(reading), self.0.timeouts.query)
             .await?;
         Ok(Answer(response.json))
+    }
+
+    /// Asks several questions of one snapshot: all answers hold exactly the same commits. Tries every alpha before
+    /// it gives up, from the first question on.
+    pub async fn query_together<const N: usize>(
+        &self,
+        queries: &[Query; N],
+        reading: Reading,
+    ) -> Result<[Answer; N], DgraphError> {
+        for _ in 1..self.0.endpoints.indexes().len() {
+            let answers = self.snapshot(queries, reading).await;
+            if !asks_another(&answers) {
+                return answers;
+            }
+        }
+        self.snapshot(queries, reading).await
     }
 
     /// Asks and writes in one request and one transaction, which is committed at once: the cheapest way to
@@ -206,17 +225,57 @@ impl DgraphClient {
         message: &A,
         within: Duration,
     ) -> Result<B, DgraphError> {
-        let mut attempts = self.0.endpoints.indexes().len();
-        loop {
-            attempts -= 1;
-            let endpoint = self.0.endpoints.choose();
-            match self.call(endpoint, method, message, within).await {
-                Err(error) if error.is_of_endpoint() && attempts > 0 => {
-                    tracing::debug!(%error, "asking another alpha");
-                }
-                answer => return answer,
+        for _ in 1..self.0.endpoints.indexes().len() {
+            let answer = self
+                .call(self.0.endpoints.choose(), method, message, within)
+                .await;
+            if !asks_another(&answer) {
+                return answer;
             }
         }
+        self.call(self.0.endpoints.choose(), method, message, within)
+            .await
+    }
+
+    /// Asks one alpha several questions of one snapshot.
+    async fn snapshot<const N: usize>(
+        &self,
+        queries: &[Query; N],
+        reading: Reading,
+    ) -> Result<[Answer; N], DgraphError> {
+        let endpoint = self.0.endpoints.choose();
+        let mut snapshot = wire::TxnContext::default();
+        let mut answers = [const { Answer::empty() }; N];
+        for (query, answer) in queries.iter().zip(&mut answers) {
+            let mut request = query.read_only(reading);
+            request.start_ts = snapshot.start_ts;
+            request.hash.clone_from(&snapshot.hash);
+            let response: wire::Response = self
+                .call(endpoint, Method::Query, &request, self.0.timeouts.query)
+                .await?;
+            let context = response.txn.unwrap_or_default();
+            let is_other = snapshot.start_ts != 0 && context.start_ts != snapshot.start_ts;
+            if context.start_ts == 0 || is_other {
+                return Err(DgraphError::Answer(format!(
+                    "it is of snapshot {}, not {}",
+                    context.start_ts, snapshot.start_ts
+                )));
+            }
+            snapshot = context;
+            *answer = Answer(response.json);
+        }
+        Ok(answers)
+    }
+}
+
+/// Whether another alpha may answer what this one did not.
+fn asks_another<T>(answer: &Result<T, DgraphError>) -> bool {
+    match answer {
+        Err(error) if error.is_of_endpoint() => {
+            tracing::debug!(%error, "asking another alpha");
+            true
+        }
+        _ => false,
     }
 }
 

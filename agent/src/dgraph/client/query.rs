@@ -62,6 +62,10 @@ pub enum Reading {
 pub struct Answer(pub(super) Bytes);
 
 impl Answer {
+    pub(super) const fn empty() -> Self {
+        Self(Bytes::new())
+    }
+
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

@@ -1,9 +1,7 @@
-mod scripted_alpha;
-
 use std::time::Duration;
 
+use super::scripted_alpha::{ScriptedAlpha, Seen};
 use prost::Message;
-use scripted_alpha::{ScriptedAlpha, Seen};
 use tonic::Status;
 
 use super::*;
@@ -169,7 +167,73 @@ async fn an_answer_larger_than_is_allowed_is_refused() {
     };
     alpha.answer_next(Ok(large));
     let error = client.query(&question(), Reading::Strict).await.unwrap_err();
-    assert!(matches!(error, DgraphError::Refused { .. }), "{error}");
+    assert!(
+        matches!(error, DgraphError::AnswerTooLarge { limit: 1_000, .. }),
+        "{error}"
+    );
+    assert!(
+        error.outcome_unknown(),
+        "a write is done before its answer is read"
+    );
+    assert!(!error.is_of_endpoint());
+}
+
+#[tokio::test]
+async fn questions_of_one_snapshot_name_it_to_one_alpha() {
+    let (one, two) = (ScriptedAlpha::start().await, ScriptedAlpha::start().await);
+    let client = client(&[&one, &two]);
+    let of = |start_ts, json: &'static str| wire::Response {
+        json: json.as_bytes().into(),
+        txn: Some(wire::TxnContext {
+            start_ts,
+            hash: "bound".into(),
+            ..wire::TxnContext::default()
+        }),
+        ..wire::Response::default()
+    };
+    one.answer_next(Ok(of(9, "[1]")));
+    one.answer_next(Ok(of(9, "[2]")));
+    let questions = [question(), question()];
+    let answers = client.query_together(&questions, Reading::Strict).await.unwrap();
+    assert_eq!(
+        answers.map(|answer| answer.read::<Vec<u8>>().unwrap()),
+        [[1], [2]]
+    );
+    let steps = one.all("Query");
+    assert!(steps[0].message.contains("start_ts: 0"));
+    assert!(steps[1].message.contains("start_ts: 9") && steps[1].message.contains("\"bound\""));
+    assert!(steps.iter().all(|seen| seen.message.contains("read_only: true")));
+
+    // One that fails in the middle is asked nothing more, and the other one from the beginning.
+    two.answer_next(Ok(of(5, "[1]")));
+    two.answer_next(Err(Status::unavailable("connection reset")));
+    for json in ["[3]", "[4]"] {
+        one.answer_next(Ok(of(11, json)));
+    }
+    let answers = client.query_together(&questions, Reading::Strict).await.unwrap();
+    assert_eq!(
+        answers.map(|answer| answer.read::<Vec<u8>>().unwrap()),
+        [[3], [4]]
+    );
+    assert!(one.all("Query")[2].message.contains("start_ts: 0"));
+}
+
+#[tokio::test]
+async fn an_answer_of_another_snapshot_is_not_taken() {
+    let alpha = ScriptedAlpha::start().await;
+    let client = client(&[&alpha]);
+    for start_ts in [9, 10] {
+        alpha.answer_next(Ok(wire::Response {
+            txn: Some(wire::TxnContext {
+                start_ts,
+                ..wire::TxnContext::default()
+            }),
+            ..wire::Response::default()
+        }));
+    }
+    let questions = [question(), question()];
+    let answer = client.query_together(&questions, Reading::Strict).await;
+    assert!(matches!(answer, Err(DgraphError::Answer(_))));
 }
 
 #[tokio::test]

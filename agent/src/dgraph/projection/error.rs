@@ -75,6 +75,7 @@ impl ProjectionError {
                 DgraphError::Aborted
                 | DgraphError::Unavailable { .. }
                 | DgraphError::TimedOut { .. }
+                | DgraphError::AnswerTooLarge { .. }
                 | DgraphError::Answer(_) => ErrorPolicy::RetryLater,
                 DgraphError::TooOld { .. }
                 | DgraphError::Unauthenticated { .. }

@@ -13,8 +13,8 @@ use super::touched::{StateNode, touched_by_leaves, touched_by_orphan};
 use crate::dgraph::client::Mutation;
 use crate::store::{StoreError, StoredBlock, View};
 
-/// Blocks whose changes are looked for at most; where more are missing, the state is written anew.
-const CHANGED_BLOCKS_MAX: u64 = 10_000;
+/// Blocks whose changes are looked for at most; where Dgraph's state is further behind, it is written anew.
+pub const CHANGED_BLOCKS_MAX: u64 = 10_000;
 
 /// Where the log stands, seen from Dgraph's cursor; none while it has no block with a state.
 pub(super) fn log_position(view: &View, cursor: &Cursor) -> Result<Option<LogPosition>, StoreError> {

@@ -28,6 +28,7 @@ mod schedule;
 pub use claim::ClaimOutcome;
 pub use cursor::{Cursor, StateCursor};
 pub use error::{ErrorPolicy, ProjectionError};
+pub use log::CHANGED_BLOCKS_MAX;
 pub use region::Region;
 pub use replacement::StoredState;
 pub use runner::{AdvanceError, Progress, Projection, ProjectionSettings, Writers};

@@ -270,8 +270,9 @@ impl<T: Target> Projection<T> {
         let Some((view, range)) = next else {
             return Ok(Repair::default());
         };
-        let found = self.target.blocks(range).await?;
+        // A piece that cannot be read must not hold the others up.
         self.verified.blocks = Some(range.end().next());
+        let found = self.target.blocks(range).await?;
         let target = Arc::clone(&self.target);
         off_thread(move || verify::repair_blocks(&view, target.region(), range, found)).await
     }

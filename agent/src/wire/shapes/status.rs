@@ -67,6 +67,9 @@ pub struct SyncStatus {
     /// What the sync engine is doing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<SyncMode>,
+    /// How far its Dgraph is; absent where the node has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dgraph: Option<DgraphStatus>,
 }
 
 /// A peer as the status lists it.
@@ -239,4 +242,68 @@ pub enum SyncMode {
     /// A state that this version does not know.
     #[serde(other)]
     Unknown,
+}
+
+/// How far a node's Dgraph is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DgraphStatus {
+    /// Who writes the cluster.
+    pub mode: DgraphWriters,
+    /// Whether Dgraph answered the last call of the projection.
+    #[serde(default)]
+    pub connected: bool,
+    /// The block up to which Dgraph has blocks and operations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
+    pub applied_block: Option<BlockNumber>,
+    /// Hash of that block.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub applied_hash: Option<ContentId>,
+    /// The block after which Dgraph's state is true; behind `appliedBlock` while the node catches up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
+    pub state_block: Option<BlockNumber>,
+    /// State height of the node minus `appliedBlock`, in blocks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_blocks: Option<u64>,
+    /// Where Dgraph contradicts the node's log, while it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mismatch: Option<DgraphMismatch>,
+    /// What went wrong last, since Dgraph was last written to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+}
+
+/// Who writes a Dgraph cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum DgraphWriters {
+    /// One node.
+    Independent,
+    /// Any number of nodes.
+    Shared,
+    /// The nodes of one region.
+    Hybrid,
+    /// A mode that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A block of which Dgraph holds another one than the node's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DgraphMismatch {
+    /// The block.
+    #[schema(value_type = u64)]
+    pub block: BlockNumber,
+    /// Its hash in the node's log; absent where that has no such block.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub log_hash: Option<ContentId>,
+    /// Its hash in Dgraph; absent where that has no such block.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub dgraph_hash: Option<ContentId>,
 }

@@ -85,14 +85,18 @@ fn what_only_ours_have_round_trips() {
         "checkpoint": {"blockNum": 1, "blockHash": hash, "stateHash": hash, "stateDigest": digest,
             "agreement": "unanchored"},
         "verification": {"policy": "strict", "verifiedHeight": 1, "unverifiedBlocks": 0, "agreement": "agreed"},
-        "mode": "follow"
+        "mode": "follow",
+        "dgraph": {"mode": "shared", "connected": true, "appliedBlock": 8, "appliedHash": hash, "stateBlock": 7,
+            "lagBlocks": 1, "mismatch": {"block": 6, "logHash": hash, "dgraphHash": hash}, "lastError": "away"}
     }));
 }
 
 #[test]
 fn older_and_newer_nodes_are_read_leniently() {
     let status: SyncStatus =
-        serde_json::from_value(json!({"isSyncing": false, "uptime": 7, "mode": "dreaming"})).unwrap();
+        serde_json::from_value(json!({"isSyncing": false, "uptime": 7, "mode": "dreaming",
+            "dgraph": {"mode": "rented"}}))
+        .unwrap();
     assert_eq!((status.head, status.mode), (None, Some(SyncMode::Unknown)));
     let head: Head = serde_json::from_value(json!({"head": null})).unwrap();
     assert_eq!(head.fork, MAIN_FORK);

@@ -18,17 +18,17 @@ use tonic::transport::server::TcpIncoming;
 use tonic_prost::ProstCodec;
 use tower::{Service, service_fn};
 
-use super::super::settings::EndpointUrl;
-use super::super::wire;
+use super::settings::EndpointUrl;
+use super::wire;
 
 /// A call as it arrived.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
-    pub(super) method: &'static str,
-    pub(super) access_token: Option<String>,
-    pub(super) auth_token: Option<String>,
+pub(crate) struct Seen {
+    pub(crate) method: &'static str,
+    pub(crate) access_token: Option<String>,
+    pub(crate) auth_token: Option<String>,
     /// As its `Debug` shows it.
-    pub(super) message: String,
+    pub(crate) message: String,
 }
 
 #[derive(Default)]
@@ -44,13 +44,13 @@ struct Script {
 }
 
 /// The alpha; it ends with the test's runtime.
-pub(super) struct ScriptedAlpha {
+pub(crate) struct ScriptedAlpha {
     url: EndpointUrl,
     script: Arc<Mutex<Script>>,
 }
 
 impl ScriptedAlpha {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let script = Arc::new(Mutex::new(Script {
             version: "v25.4.0".into(),
             ..Script::default()
@@ -69,23 +69,23 @@ impl ScriptedAlpha {
     }
 
     /// The address of an alpha that is no more.
-    pub(super) async fn gone() -> EndpointUrl {
+    pub(crate) async fn gone() -> EndpointUrl {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         format!("http://{}", listener.local_addr().unwrap())
             .parse()
             .unwrap()
     }
 
-    pub(super) fn url(&self) -> EndpointUrl {
+    pub(crate) fn url(&self) -> EndpointUrl {
         self.url.clone()
     }
 
-    pub(super) fn set_version(&self, tag: &str) {
+    pub(crate) fn set_version(&self, tag: &str) {
         self.script.lock().unwrap().version = tag.to_owned();
     }
 
     /// Answers no query any more.
-    pub(super) fn hold(&self) {
+    pub(crate) fn hold(&self) {
         self.script.lock().unwrap().held = true;
     }
 
@@ -99,29 +99,46 @@ impl ScriptedAlpha {
         self.script.lock().unwrap().queries.push_back(answer);
     }
 
+    /// The same for a good answer of one snapshot, by its JSON.
+    pub(crate) fn answer_next_with(&self, json: &str) {
+        self.answer_next(Ok(wire::Response {
+            json: json.to_owned().into(),
+            txn: Some(wire::TxnContext {
+                start_ts: 7,
+                ..wire::TxnContext::default()
+            }),
+            ..wire::Response::default()
+        }));
+    }
+
+    /// The query after those that have an answer is refused so.
+    pub(crate) fn refuse_after(&self, status: Status) {
+        self.answer_next(Err(status));
+    }
+
     pub(super) fn answer_login(&self, answer: Result<wire::Response, Status>) {
         self.script.lock().unwrap().logins.push_back(answer);
     }
 
-    pub(super) fn refuse_next(&self, method: &'static str, status: Status) {
+    pub(crate) fn refuse_next(&self, method: &'static str, status: Status) {
         self.script.lock().unwrap().refusals.insert(method, status);
     }
 
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.script.lock().unwrap().seen.clone()
     }
 
-    pub(super) fn all(&self, method: &str) -> Vec<Seen> {
+    pub(crate) fn all(&self, method: &str) -> Vec<Seen> {
         let mut seen = self.seen();
         seen.retain(|seen| seen.method == method);
         seen
     }
 
-    pub(super) fn count(&self, method: &str) -> usize {
+    pub(crate) fn count(&self, method: &str) -> usize {
         self.all(method).len()
     }
 
-    pub(super) fn last(&self, method: &str) -> Seen {
+    pub(crate) fn last(&self, method: &str) -> Seen {
         self.all(method).pop().unwrap()
     }
 

@@ -1,0 +1,171 @@
+//! Keeps a node's Dgraph in step with its log, for as long as the node runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::client::{DgraphClient, Query};
+use super::projection::region::NETWORK_NODE;
+use super::projection::{
+    AdvanceError, ErrorPolicy, Progress, Projection, ProjectionError, ProjectionSettings, ProjectionStore,
+    StateCursor, WriterName,
+};
+use super::status::{ProjectionMismatch, ProjectionStatus};
+use crate::metrics::{Metrics, ProjectionOutcome};
+use crate::replica::ReplicaStatus;
+use crate::store::Store;
+use crate::wire::NetworkName;
+
+/// What the service works with.
+#[derive(Debug)]
+pub struct ProjectionService {
+    /// The cluster.
+    pub client: DgraphClient,
+    /// The network whose log is projected.
+    pub network: NetworkName,
+    /// This node, among those that write there.
+    pub writer: WriterName,
+    /// The log.
+    pub log: Store,
+    /// How it is projected.
+    pub settings: ProjectionSettings,
+    /// Told where Dgraph stands.
+    pub status: watch::Sender<ProjectionStatus>,
+    /// Counted in.
+    pub metrics: Metrics,
+}
+
+impl ProjectionService {
+    /// Opens the cluster and follows the log, until it is told to stop. A Dgraph that is away, wrong or wiped
+    /// is opened again, with growing waits; nothing else of the node waits for it.
+    pub async fn run(self, changes: watch::Receiver<Arc<ReplicaStatus>>, stop: CancellationToken) {
+        let mut waits = backoff();
+        while !stop.is_cancelled() {
+            let opened = tokio::select! {
+                () = stop.cancelled() => return,
+                opened = ProjectionStore::open(self.client.clone(), &self.network, &self.writer) => opened,
+            };
+            match opened {
+                Ok(store) => {
+                    tracing::info!(network = %self.network, "dgraph opened");
+                    waits = backoff();
+                    self.status
+                        .send_modify(|status| status.cursor_query = Some(cursor_query()));
+                    let projection =
+                        Projection::new(Arc::new(store), self.log.clone(), self.settings.clone());
+                    projection
+                        .follow(changes.clone(), stop.clone(), |projection, attempt, took| {
+                            self.report(projection.cursor(), attempt, took);
+                        })
+                        .await;
+                }
+                Err(error) => self.failed(&error),
+            }
+            let wait = waits.next().unwrap_or(LONGEST_WAIT);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    fn report(
+        &self,
+        cursor: Option<&super::projection::Cursor>,
+        attempt: &Result<Progress, AdvanceError>,
+        took: Duration,
+    ) {
+        match attempt {
+            Ok(progress) => {
+                if *progress == Progress::Moved {
+                    self.metrics
+                        .count_dgraph_transaction(ProjectionOutcome::Committed);
+                    self.metrics.observe_dgraph_step(took);
+                }
+                let mismatch = mismatch_of(progress);
+                let is_new = mismatch.is_some() && self.status.borrow().mismatch != mismatch;
+                if let (Some(mismatch), true) = (&mismatch, is_new) {
+                    self.metrics.count_dgraph_mismatch();
+                    tracing::error!(
+                        block = %mismatch.block,
+                        "dgraph holds another block than the log; nothing is written before that is settled: \
+                         see docs/dgraph.md"
+                    );
+                }
+                if let Progress::Repaired { blocks, nodes } = progress {
+                    tracing::warn!(blocks, nodes, "dgraph differed from the log and was repaired");
+                }
+                self.status.send_modify(|status| {
+                    status.connected = true;
+                    status.last_error = None;
+                    status.mismatch = mismatch;
+                    if let Some(cursor) = cursor {
+                        status.applied = cursor.applied;
+                        status.state_block = match cursor.state {
+                            StateCursor::At(block) => Some(block),
+                            StateCursor::Nothing | StateCursor::Replacing { .. } => None,
+                        };
+                    }
+                });
+            }
+            Err(AdvanceError::Projection(error)) => self.failed(error),
+            Err(error) => {
+                tracing::error!(%error, "nothing is projected into dgraph");
+                self.metrics.count_dgraph_transaction(ProjectionOutcome::Failed);
+                let text = error.to_string();
+                self.status.send_modify(|status| status.last_error = Some(text));
+            }
+        }
+    }
+
+    fn failed(&self, error: &ProjectionError) {
+        if error.policy() == ErrorPolicy::RetryLater {
+            tracing::warn!(%error, "dgraph does not take the log; it is tried again");
+        } else {
+            tracing::error!(%error, "dgraph does not take the log");
+        }
+        let outcome = match error {
+            ProjectionError::Dgraph(error) if error.is_conflict() => ProjectionOutcome::Conflict,
+            ProjectionError::Dgraph(error) if error.outcome_unknown() => ProjectionOutcome::Unknown,
+            _ => ProjectionOutcome::Failed,
+        };
+        self.metrics.count_dgraph_transaction(outcome);
+        self.status.send_modify(|status| match error {
+            ProjectionError::Dgraph(error) => status.failed(error),
+            other => status.last_error = Some(other.to_string()),
+        });
+    }
+}
+
+fn mismatch_of(progress: &Progress) -> Option<ProjectionMismatch> {
+    match progress {
+        Progress::Mismatch { block, ours } => Some(ProjectionMismatch {
+            block: block.number,
+            log_hash: *ours,
+            dgraph_hash: Some(block.hash),
+        }),
+        _ => None,
+    }
+}
+
+/// Asks for the cursor; see [`ProjectionStatus::cursor_query`].
+fn cursor_query() -> Query {
+    Query::new(format!(
+        "{{ cursor(func: uid({NETWORK_NODE})) {{ appliedBlock appliedHash stateBlock }} }}"
+    ))
+}
+
+/// Longest wait between attempts to open a cluster.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+fn backoff() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::new()
+        .with_min_delay(Duration::from_secs(1))
+        .with_max_delay(LONGEST_WAIT)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
