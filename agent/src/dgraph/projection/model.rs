@@ -115,11 +115,19 @@ impl State {
         serde_json::from_value(serde_json::Value::Object(members)).unwrap()
     }
 
-    fn holds(&self, expected: &Expected) -> bool {
-        expected.iter().all(|(predicate, value)| {
+    fn holds(&self, expected: &Expected) -> Result<bool, DgraphError> {
+        let mut holds = true;
+        for (predicate, value) in expected.iter() {
+            // Dgraph compares only what it knows.
+            if value.is_some() && !self.schema.contains_key(predicate) {
+                return Err(refused(&format!(
+                    "Schema not defined for predicate: 0-{predicate}"
+                )));
+            }
             let stands = self.facts.get(&(NETWORK_NODE, predicate.to_owned()));
-            stands.map(|values| &values[0]) == value
-        })
+            holds &= stands.map(|values| &values[0]) == value;
+        }
+        Ok(holds)
     }
 
     /// Keys that a mutation writes, in Dgraph's sense of a conflict.
@@ -234,7 +242,7 @@ impl Cluster for Model {
         self.pause().await;
         let (began, attempt) = {
             let state = self.lock();
-            let applied = state.holds(expected);
+            let applied = state.holds(expected)?;
             if applied {
                 state.keys(&mutation)?;
             }
