@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use honeygraph_agent::dgraph::client::{DgraphClient, DgraphSettings, Login, Node, Query, Reading, Value};
+use honeygraph_agent::dgraph::client::{
+    Answer, DgraphClient, DgraphSettings, Login, Node, Query, Reading, Value,
+};
 use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::{ContentId, PathKey};
 use libtest_mimic::Trial;
@@ -50,7 +52,7 @@ impl Witness for DgraphClient {
         }
         text.push('}');
         let query = Query::new(text);
-        let answer = answer_of(eventually(|| self.query(&query, Reading::Strict)).await);
+        let answer = answer_of(&eventually(|| self.query(&query, Reading::Strict)).await);
         let node = serde_json::from_value(answer["node"][0].clone()).unwrap_or_default();
         let lists = (0..nodes.len()).map(|place| {
             let values = &answer[format!("n{place}")][0]["v"];
@@ -63,7 +65,7 @@ impl Witness for DgraphClient {
 /// What a cursor is read from.
 const NODE: &str = "appliedBlock appliedHash stateBlock stateTo stateAfter";
 
-fn answer_of(answer: honeygraph_agent::dgraph::client::Answer) -> Json {
+fn answer_of(answer: &Answer) -> Json {
     answer.read().unwrap()
 }
 
@@ -94,6 +96,8 @@ fn applied(number: u64) -> Cursor {
 async fn steps(program: PathBuf, directory: PathBuf) {
     let (_cluster, client) = started(&program, &directory).await;
     run(&client, &Schedule::default()).await;
+    eventually(|| client.drop_all()).await;
+    run(&client, &Schedule::alone()).await;
     let mut random = TestRunner::default();
     for _ in 0..SCHEDULES {
         eventually(|| client.drop_all()).await;
@@ -122,7 +126,7 @@ async fn opening(program: PathBuf, directory: PathBuf) {
         .query(&Query::new("schema { type index upsert list }"), Reading::Strict)
         .await
         .unwrap();
-    let answer = answer_of(answer);
+    let answer = answer_of(&answer);
     let known = answer["schema"].as_array().unwrap();
     for (name, kind) in schema::MIGRATIONS.iter().flat_map(|to| to.declares) {
         let found = known
@@ -183,7 +187,7 @@ async fn claims(program: PathBuf, directory: PathBuf) {
     let one = opened(&client, "one").await.unwrap();
     let two = opened(&client, "two").await.unwrap();
     let claim = async |store: &ProjectionStore, at: &Cursor| {
-        store.claim(at, 2, Duration::from_secs(3_600)).await.unwrap()
+        store.claim(at, 2, Duration::from_hours(1)).await.unwrap()
     };
     assert_eq!(claim(&one, &Cursor::NOTHING).await, ClaimOutcome::Granted);
     assert_eq!(

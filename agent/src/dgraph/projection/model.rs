@@ -356,6 +356,13 @@ mod tests {
     }
 
     #[test]
+    fn a_writer_finds_out_that_a_step_is_its_own() {
+        for seed in 0..50 {
+            block_on(run(&Model::new(seed), &Schedule::alone()));
+        }
+    }
+
+    #[test]
     fn many_open_at_once_and_agree() {
         for seed in 0..50 {
             let model = Model::new(seed);
@@ -474,7 +481,7 @@ mod tests {
             let model = Model::new(0);
             let one = opened(&model, "one").await.unwrap();
             let two = opened(&model, "two").await.unwrap();
-            let long = Duration::from_secs(3_600);
+            let long = Duration::from_hours(1);
             let claim =
                 async |store: &ProjectionStore<Model>, at: &Cursor| store.claim(at, 2, long).await.unwrap();
             let start = Cursor::NOTHING;
@@ -509,7 +516,7 @@ mod tests {
             block_on(async {
                 let names = ["one", "two", "three"];
                 let stores = join_all(names.map(async |name| opened(&model, name).await.unwrap())).await;
-                let long = Duration::from_secs(3_600);
+                let long = Duration::from_hours(1);
                 let claims = stores.iter().map(|store| store.claim(&Cursor::NOTHING, 2, long));
                 let granted = join_all(claims)
                     .await
