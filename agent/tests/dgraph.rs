@@ -1,4 +1,4 @@
-//! The Dgraph client against a real Dgraph, where there is one: `DGRAPH_BIN` names its program, which the
+//! The Dgraph client and the projection against a real Dgraph, where there is one: `DGRAPH_BIN` names its program, which the
 //! tests start themselves, or `DGRAPH_ALPHA` a running alpha. Without either every test is listed as
 //! ignored, with the reason.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
@@ -9,6 +9,8 @@ mod cluster;
 mod guarded;
 #[path = "dgraph/projection.rs"]
 mod projection;
+#[path = "dgraph/projection_store.rs"]
+mod projection_store;
 #[path = "dgraph/transactions.rs"]
 mod transactions;
 
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
     let trials = transactions::trials(&world)
         .into_iter()
         .chain(guarded::trials(&world))
+        .chain(projection_store::trials(&world))
         .chain(projection::trials(&world))
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()

@@ -91,6 +91,11 @@ impl Cluster {
         format!("127.0.0.1:{}", 9080 + self.offset)
     }
 
+    /// Where the alpha's HTTP API listens, without a scheme.
+    pub(crate) fn alpha_http_address(&self) -> String {
+        format!("127.0.0.1:{}", 8080 + self.offset)
+    }
+
     /// Where the zero listens, without a scheme.
     pub(crate) fn zero_address(&self) -> String {
         format!("127.0.0.1:{}", 5080 + self.offset)

@@ -168,7 +168,7 @@ impl<C: Cluster> ProjectionStore<C> {
                 }
                 // It may still be on its way: sent again, at most one of the two is written.
             } else if !cause.is_conflict() {
-                return Err(error);
+                return Err(self.explain(error).await);
             }
             match waits.next() {
                 Some(wait) => sleep(wait).await,
@@ -206,14 +206,16 @@ impl<C: Cluster> ProjectionStore<C> {
             let until = now.saturating_add(longest).unwrap_or(Timestamp::MAX);
             let ours = Claim::new(writer, before, blocks, until);
             ours.write(&mut mutation);
-            match self.0.cluster.write_where(&expected, mutation).await {
+            match write_leased(&self.0.cluster, &expected, &mutation).await {
                 Ok(attempt) if attempt.applied => {
                     self.watch().see(&ours, Instant::now());
                     return Ok(ClaimOutcome::Granted);
                 }
                 Ok(attempt) => node = attempt.stood,
-                Err(error) if error.is_conflict() => node = self.0.cluster.network_node().await?,
-                Err(error) => return Err(error.into()),
+                Err(ProjectionError::Dgraph(DgraphError::Aborted)) => {
+                    node = self.0.cluster.network_node().await?;
+                }
+                Err(error) => return Err(self.explain(error).await),
             }
             match waits.next() {
                 Some(wait) => sleep(wait).await,
@@ -257,6 +259,17 @@ impl<C: Cluster> ProjectionStore<C> {
             return Ok(Some(StepOutcome::Won));
         }
         Ok((cursor != *before).then_some(StepOutcome::Lost(cursor)))
+    }
+
+    /// Why a write was refused: maybe because what was opened is gone, and its schema with it.
+    async fn explain(&self, error: ProjectionError) -> ProjectionError {
+        if !matches!(error, ProjectionError::Dgraph(DgraphError::Refused { .. })) {
+            return error;
+        }
+        let Ok(node) = self.0.cluster.network_node().await else {
+            return error;
+        };
+        self.read(&node).err().unwrap_or(error)
     }
 
     fn watch(&self) -> std::sync::MutexGuard<'_, Watch> {

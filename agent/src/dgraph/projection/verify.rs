@@ -42,7 +42,9 @@ pub(super) fn repair_blocks(
     for row in view.blocks(range) {
         let (number, stored) = row?;
         let expected = BlockRow::of(number, &stored)?;
-        if found.remove(&number).as_ref() != Some(&expected) {
+        let stands = found.remove(&number);
+        if stands.as_ref() != Some(&expected) {
+            tracing::debug!(block = %number, ?stands, ?expected, "block differs in dgraph");
             clear_block(region, number, &mut repair.facts);
             expected.put(region, &mut repair.facts)?;
             if let Some(record) = view.checkpoint(number)? {
