@@ -7,6 +7,8 @@
 mod cluster;
 #[path = "dgraph/guarded.rs"]
 mod guarded;
+#[path = "dgraph/pass_through.rs"]
+mod pass_through;
 #[path = "dgraph/transactions.rs"]
 mod transactions;
 
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     let trials = transactions::trials(&world)
         .into_iter()
         .chain(guarded::trials(&world))
+        .chain(pass_through::trials(&world))
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
     // The last owner of `world` goes here, and the shared cluster with it.
