@@ -179,14 +179,14 @@ async fn one_snapshot(program: PathBuf, directory: PathBuf) {
         "{error}"
     );
     cluster.start_alpha();
-    eventually(
+    let passed = eventually(
         async || match ask(&pass_through, "{ q(func: has(name)) { name } }").await {
-            Ok(passed) => Ok(assert_eq!(passed.applied.number.get(), 299)),
             Err(PassThroughError::Dgraph(error)) => Err(error),
-            Err(error) => panic!("{error}"),
+            answered => Ok(answered),
         },
     )
     .await;
+    assert_eq!(passed.unwrap().applied.number.get(), 299);
 }
 
 async fn with_login(program: PathBuf, directory: PathBuf) {
