@@ -3,11 +3,13 @@
 //! Exit codes: 0, everything is fine; 1, it failed or something is wrong; [`EXIT_USAGE`], a flag or setting is
 //! wrong, which is said in one line on standard error.
 
+mod health;
 mod offline;
 mod progress;
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -15,7 +17,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use honeygraph_chain::BlockNumber;
 
 use crate::config::{
-    EXIT_USAGE, RawConfig, TrustedCheckpoint, network_name, read_small_file, usage_line, validate,
+    EXIT_USAGE, RawConfig, TrustedCheckpoint, listener, network_name, read_small_file, usage_line, validate,
 };
 use crate::store::transfer::Overwrite;
 use crate::wire::NetworkName;
@@ -45,6 +47,8 @@ enum Command {
     Export(ExportArguments),
     /// Take a file that another node exported; the node has to be stopped
     Import(ImportArguments),
+    /// Ask the node that runs here whether it is ready; exit code 0 when it is
+    Health(HealthArguments),
     /// Print the OpenAPI document of the public API
     Openapi,
 }
@@ -115,6 +119,13 @@ struct ImportArguments {
     document_bytes_max: u64,
 }
 
+#[derive(Debug, Args)]
+struct HealthArguments {
+    /// Listener of probes and metrics of the running node
+    #[arg(long, env, value_name = "ADDRESS", default_value = "0.0.0.0:9100", value_parser = listener)]
+    metrics_listen: SocketAddr,
+}
+
 /// Runs the program with these arguments, the program's name first.
 pub fn main_from(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
@@ -167,6 +178,7 @@ impl Cli {
                     .map(|trusted| (trusted.block, trusted.content_id)),
                 arguments.document_bytes_max,
             ),
+            Command::Health(arguments) => health::health(arguments.metrics_listen),
             Command::Openapi => crate::api::openapi()
                 .to_pretty_json()
                 .map_err(Into::into)

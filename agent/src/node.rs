@@ -144,7 +144,7 @@ impl RunningNode {
     }
 
     /// Where the replica stands, after each change.
-    pub fn status(&self) -> watch::Receiver<ReplicaStatus> {
+    pub fn status(&self) -> watch::Receiver<Arc<ReplicaStatus>> {
         self.replica.status()
     }
 

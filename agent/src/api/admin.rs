@@ -156,9 +156,9 @@ async fn status(_: Admin, State(node): State<Arc<Node>>) -> Result<Json<AdminSta
         peer_id: node.settings.peer_id.to_string(),
         alive: node.replica_is_alive(),
         sync,
-        position: replica.position,
+        position: replica.position.clone(),
         applied: replica.applied,
-        sources: replica.sources,
+        sources: replica.sources.clone(),
         peers: view.peers.iter().map(AdminPeer::from).collect(),
         planner: AdminPlanner {
             missing_blocks: view.planner.missing_blocks,

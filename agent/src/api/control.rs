@@ -4,6 +4,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use honeygraph_chain::peer::PeerId;
 use honeygraph_chain::{BlockNumber, BlockRange};
+use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::peers::PeerUrl;
@@ -13,7 +14,7 @@ use crate::wire::shapes::{PeerEntry, SyncGapsAnswer};
 /// The sync engine as the API sees it: [`SyncHandle`], or in a test something that answers in its place.
 pub trait SyncControl: Send + Sync {
     /// What the engine is doing.
-    fn view(&self) -> watch::Receiver<SyncView>;
+    fn view(&self) -> watch::Receiver<Arc<SyncView>>;
     /// Takes a peer. See [`SyncHandle::register`].
     fn register(&self, id: PeerId, url: PeerUrl) -> BoxFuture<'_, Result<(), RegisterError>>;
     /// Looks for peers. See [`SyncHandle::discover`].
@@ -28,7 +29,7 @@ pub trait SyncControl: Send + Sync {
 }
 
 impl SyncControl for SyncHandle {
-    fn view(&self) -> watch::Receiver<SyncView> {
+    fn view(&self) -> watch::Receiver<Arc<SyncView>> {
         Self::view(self)
     }
 

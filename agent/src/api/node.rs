@@ -67,8 +67,8 @@ pub struct Node {
     pub(crate) dgraph: Option<DgraphView>,
     /// Places of questions that are handed on to Dgraph.
     pub(crate) dql_places: Arc<Semaphore>,
-    status: watch::Receiver<ReplicaStatus>,
-    sync_view: watch::Receiver<SyncView>,
+    status: watch::Receiver<Arc<ReplicaStatus>>,
+    sync_view: watch::Receiver<Arc<SyncView>>,
 }
 
 impl std::fmt::Debug for Node {
@@ -118,13 +118,13 @@ impl Node {
     }
 
     /// Where the replica stands.
-    pub(crate) fn status(&self) -> watch::Ref<'_, ReplicaStatus> {
-        self.status.borrow()
+    pub(crate) fn status(&self) -> Arc<ReplicaStatus> {
+        Arc::clone(&self.status.borrow())
     }
 
     /// What the sync engine is doing.
-    pub(crate) fn sync_view(&self) -> watch::Ref<'_, SyncView> {
-        self.sync_view.borrow()
+    pub(crate) fn sync_view(&self) -> Arc<SyncView> {
+        Arc::clone(&self.sync_view.borrow())
     }
 
     /// Whether the replica's thread is alive.

@@ -63,7 +63,7 @@ async fn readyz(State(node): State<Arc<Node>>) -> Result<Response, ApiError> {
     let replica = node.status().clone();
     let mode = standing::mode(&replica, &node.sync_view());
     let network_head = node.sync_view().network_head(&replica);
-    let position = replica.position;
+    let position = &replica.position;
     let height = position.as_ref().map(|position| position.state_height);
     let timestamp_ms = node.read(move |view| {
         let block = height.map(|height| view.block(height)).transpose()?;
@@ -85,7 +85,7 @@ async fn readyz(State(node): State<Arc<Node>>) -> Result<Response, ApiError> {
             .zip(height)
             .map(|(head, height)| head.distance_from(height)),
         age_seconds: age,
-        halted: position.and_then(|position| position.halted),
+        halted: position.as_ref().and_then(|position| position.halted.clone()),
     };
     Ok((status(ready), Json(body)).into_response())
 }

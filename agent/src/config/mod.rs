@@ -27,8 +27,8 @@ pub use settings::{
 };
 pub use usage::{ConfigError, EXIT_USAGE, ShownValue, usage_line};
 pub use validate::{read_small_file, validate};
-pub(crate) use values::network_name;
 pub use values::{
     DgraphMode, DqlAccess, List, LogFilter, LogFormat, Maybe, Refused, Source, TrustedCheckpoint,
     Verification, Voter, VoterName,
 };
+pub(crate) use values::{listener, network_name};

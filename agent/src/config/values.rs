@@ -364,7 +364,7 @@ pub(super) fn dgraph_user(text: &str) -> Result<String, Refused> {
 }
 
 /// An address to listen on.
-pub(super) fn listener(text: &str) -> Result<SocketAddr, Refused> {
+pub(crate) fn listener(text: &str) -> Result<SocketAddr, Refused> {
     text.parse()
         .map_err(|_| Refused::new("an IP address and a port, such as 0.0.0.0:3030 or [::]:3030"))
 }

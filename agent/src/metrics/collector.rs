@@ -1,6 +1,7 @@
 //! Metrics that are read from the node's state at the moment of a scrape.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use honeygraph_chain::peer::Standing;
@@ -21,8 +22,8 @@ use crate::sync::{PeerSummary, SyncView};
 #[derive(Debug)]
 pub struct NodeCollector {
     store: Store,
-    replica: watch::Receiver<ReplicaStatus>,
-    sync: watch::Receiver<SyncView>,
+    replica: watch::Receiver<Arc<ReplicaStatus>>,
+    sync: watch::Receiver<Arc<SyncView>>,
     projection: Option<watch::Receiver<ProjectionStatus>>,
     head_clock: HeadClock,
 }
@@ -31,8 +32,8 @@ impl NodeCollector {
     /// A collector of what these say at the moment of a scrape. Without a Dgraph there is no projection.
     pub fn new(
         store: Store,
-        replica: watch::Receiver<ReplicaStatus>,
-        sync: watch::Receiver<SyncView>,
+        replica: watch::Receiver<Arc<ReplicaStatus>>,
+        sync: watch::Receiver<Arc<SyncView>>,
         projection: Option<watch::Receiver<ProjectionStatus>>,
     ) -> Self {
         Self {
@@ -45,7 +46,7 @@ impl NodeCollector {
     }
 
     fn encode_replica(&self, out: &mut Writer<'_>) -> fmt::Result {
-        let status = self.replica.borrow();
+        let status = Arc::clone(&self.replica.borrow());
         let position = status.position.as_ref();
         if let Some(position) = position {
             let height = position.state_height;
@@ -143,7 +144,7 @@ impl NodeCollector {
     }
 
     fn encode_sync(&self, out: &mut Writer<'_>) -> fmt::Result {
-        let view = self.sync.borrow();
+        let view = Arc::clone(&self.sync.borrow());
         out.counter("gaps_detected", "Gaps noticed", view.gaps_detected)?;
         out.gauge(
             "syncing",
@@ -199,11 +200,9 @@ impl NodeCollector {
         let Some(projection) = &self.projection else {
             return Ok(());
         };
-        let height = {
-            let status = self.replica.borrow();
-            status.position.as_ref().map(|position| position.state_height)
-        };
-        let projection = projection.borrow();
+        let status = Arc::clone(&self.replica.borrow());
+        let height = status.position.as_ref().map(|position| position.state_height);
+        let projection = projection.borrow().clone();
         out.gauge(
             "dgraph_up",
             "1 while Dgraph answers the projection",

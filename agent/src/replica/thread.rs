@@ -1,5 +1,6 @@
 //! The replica on a thread of its own, and the handle that the rest of the node holds.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use honeygraph_chain::checkpoint::{Anchor, DeltaDocument};
@@ -95,7 +96,7 @@ pub struct ReplicaHandle {
     jobs: mpsc::Sender<Job>,
     control: mpsc::Sender<Control>,
     sources: mpsc::Sender<SourceEvent>,
-    status: watch::Receiver<ReplicaStatus>,
+    status: watch::Receiver<Arc<ReplicaStatus>>,
 }
 
 impl std::fmt::Debug for Control {
@@ -115,7 +116,7 @@ impl ReplicaHandle {
         let (jobs, job_queue) = mpsc::channel(QUEUE);
         let (control, control_queue) = mpsc::channel(QUEUE);
         let (sources, source_queue) = mpsc::channel(SOURCE_QUEUE);
-        let (status_sender, status) = watch::channel(replica.status());
+        let (status_sender, status) = watch::channel(Arc::new(replica.status()));
         let (done, ended) = oneshot::channel();
         let thread = ReplicaThread {
             replica,
@@ -156,7 +157,7 @@ impl ReplicaHandle {
     }
 
     /// Where the replica stands, after each change.
-    pub fn status(&self) -> watch::Receiver<ReplicaStatus> {
+    pub fn status(&self) -> watch::Receiver<Arc<ReplicaStatus>> {
         self.status.clone()
     }
 
@@ -289,7 +290,7 @@ impl ReplicaHandle {
 
 struct ReplicaThread {
     replica: Replica,
-    status: watch::Sender<ReplicaStatus>,
+    status: watch::Sender<Arc<ReplicaStatus>>,
     outbox: mpsc::UnboundedSender<(SourceId, SourceCommand)>,
     hold: Option<Hold>,
 }
@@ -305,7 +306,7 @@ impl ReplicaThread {
             if self.is_behind() && jobs.is_empty() && sources.is_empty() {
                 // Nothing to apply meanwhile: say as soon as possible that it is durable.
                 self.replica.settle()?;
-                self.status.send_replace(self.replica.status());
+                self.status.send_replace(Arc::new(self.replica.status()));
             }
             let held = self.is_held();
             let commit = self.replica.commit_deadline().map(tokio::time::Instant::from_std);
@@ -342,7 +343,7 @@ impl ReplicaThread {
                 let _ = self.outbox.send(message);
             }
             self.reach_hold();
-            self.status.send_replace(self.replica.status());
+            self.status.send_replace(Arc::new(self.replica.status()));
             if let Some(answer) = answer {
                 answer();
             }
@@ -351,7 +352,7 @@ impl ReplicaThread {
 
     /// Whether more is committed, or about to be, than the status says.
     fn is_behind(&self) -> bool {
-        let published = self.status.borrow();
+        let published = Arc::clone(&self.status.borrow());
         published.position.as_ref().map(|position| position.commits)
             != self.replica.position().map(|position| position.commits)
     }

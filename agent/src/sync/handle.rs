@@ -1,5 +1,6 @@
 //! What the rest of the node holds of the sync engine.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use honeygraph_chain::peer::{CircuitState, PeerId, Standing};
@@ -135,7 +136,7 @@ pub struct SyncGone;
 #[derive(Debug, Clone)]
 pub struct SyncHandle {
     commands: mpsc::Sender<SyncCommand>,
-    view: watch::Receiver<SyncView>,
+    view: watch::Receiver<Arc<SyncView>>,
     /// What voters said lately, agreement or none: strangers may ask as often as they like.
     consensus: Cache<BlockNumber, Result<ConsensusFound, NoConsensus>>,
 }
@@ -146,7 +147,7 @@ const CONSENSUS_BLOCKS: u64 = 1_024;
 const CONSENSUS_TIME: Duration = Duration::from_secs(BlockNumber::SECONDS_PER_BLOCK);
 
 impl SyncHandle {
-    pub(super) fn new(commands: mpsc::Sender<SyncCommand>, view: watch::Receiver<SyncView>) -> Self {
+    pub(super) fn new(commands: mpsc::Sender<SyncCommand>, view: watch::Receiver<Arc<SyncView>>) -> Self {
         let consensus = Cache::builder()
             .max_capacity(CONSENSUS_BLOCKS)
             .time_to_live(CONSENSUS_TIME)
@@ -159,7 +160,7 @@ impl SyncHandle {
     }
 
     /// What the engine is doing, after each change.
-    pub fn view(&self) -> watch::Receiver<SyncView> {
+    pub fn view(&self) -> watch::Receiver<Arc<SyncView>> {
         self.view.clone()
     }
 

@@ -70,10 +70,14 @@ impl TestNode {
     }
 
     /// Waits until the replica is as it should be.
-    pub(crate) async fn wait_for(&self, what: &str, is: impl FnMut(&ReplicaStatus) -> bool) -> ReplicaStatus {
+    pub(crate) async fn wait_for(
+        &self,
+        what: &str,
+        mut is: impl FnMut(&ReplicaStatus) -> bool,
+    ) -> ReplicaStatus {
         let mut status = self.running.status();
-        match tokio::time::timeout(PATIENCE, status.wait_for(is)).await {
-            Ok(Ok(status)) => status.clone(),
+        match tokio::time::timeout(PATIENCE, status.wait_for(|status| is(status))).await {
+            Ok(Ok(status)) => ReplicaStatus::clone(&status),
             Ok(Err(_)) => panic!("the node stopped while waiting for {what}"),
             Err(elapsed) => panic!(
                 "{elapsed}: waited too long for {what}: {:#?}",

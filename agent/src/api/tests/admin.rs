@@ -108,7 +108,7 @@ async fn commits_are_held_at_a_checkpoint_and_resumed() {
     beyond.await.unwrap();
     // A commit may still be under way when its blocks are accepted.
     let mut status = node.replica.status();
-    let is_durable = |status: &ReplicaStatus| {
+    let is_durable = |status: &Arc<ReplicaStatus>| {
         let position = status.position.as_ref();
         position.is_some_and(|position| position.state_height == at(499))
     };

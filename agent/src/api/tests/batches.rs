@@ -150,7 +150,7 @@ async fn what_was_cached_before_a_block_became_final_is_not_served_after() {
             .await
             .unwrap();
     }
-    let is_final = |status: &crate::replica::ReplicaStatus| {
+    let is_final = |status: &Arc<crate::replica::ReplicaStatus>| {
         status
             .position
             .as_ref()

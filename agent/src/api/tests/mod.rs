@@ -55,7 +55,7 @@ const FORKED_AT: usize = 340;
 
 /// Stands in for the sync engine: notes what it is asked and gives prepared answers.
 pub(super) struct FakeSync {
-    view: watch::Sender<SyncView>,
+    view: watch::Sender<Arc<SyncView>>,
     pub(super) asked: Mutex<Vec<String>>,
     pub(super) consensus: Mutex<Result<ConsensusFound, NoConsensus>>,
     pub(super) never_answers: Mutex<bool>,
@@ -73,7 +73,7 @@ impl FakeSync {
             ..SyncView::default()
         };
         Self {
-            view: watch::Sender::new(view),
+            view: watch::Sender::new(Arc::new(view)),
             asked: Mutex::default(),
             consensus: Mutex::new(Err(NoConsensus::Undecided)),
             never_answers: Mutex::default(),
@@ -108,7 +108,7 @@ fn peer_summary(name: &str, is_alive: bool) -> PeerSummary {
 }
 
 impl SyncControl for FakeSync {
-    fn view(&self) -> watch::Receiver<SyncView> {
+    fn view(&self) -> watch::Receiver<Arc<SyncView>> {
         self.view.subscribe()
     }
 

@@ -1,6 +1,7 @@
 //! Which peers there are, and what they say of themselves.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 use std::time::Instant;
 
 use honeygraph_chain::peer::PeerId;
@@ -127,7 +128,7 @@ impl SyncEngine {
         if profile.kind == FetchKind::Batch {
             return profile;
         }
-        let status = self.status.borrow();
+        let status = Arc::clone(&self.status.borrow());
         let height = status.position.as_ref().map(|position| position.state_height);
         let provable = match self.settings.verification {
             Verification::Strict => status.newest_reported.map(|(checkpoint, _)| checkpoint),

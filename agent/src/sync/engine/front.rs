@@ -3,6 +3,7 @@
 use honeygraph_chain::peer::{PeerFault, PeerId};
 use honeygraph_chain::planner::Event;
 use honeygraph_chain::{BlockNumber, BlockRange};
+use std::sync::Arc;
 
 use super::{Done, SyncEngine};
 use crate::config::Verification;
@@ -94,7 +95,7 @@ impl SyncEngine {
     /// Whether blocks since the last checkpoint are missing: then nothing can go on at the front before they
     /// are there.
     fn front_waits(&self) -> bool {
-        let status = self.status.borrow();
+        let status = Arc::clone(&self.status.borrow());
         let Some(position) = &status.position else {
             return true;
         };

@@ -12,6 +12,7 @@ mod voters;
 mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use honeygraph_chain::interval::IntervalSet;
@@ -90,8 +91,8 @@ pub struct SyncEngine {
     store: Store,
     client: PeerClient,
     metrics: Metrics,
-    status: watch::Receiver<ReplicaStatus>,
-    view: watch::Sender<SyncView>,
+    status: watch::Receiver<Arc<ReplicaStatus>>,
+    view: watch::Sender<Arc<SyncView>>,
     planner: Planner,
     registry: PeerRegistry,
     scores: BTreeMap<PeerId, PeerScore>,
@@ -143,10 +144,10 @@ impl SyncEngine {
         shutdown: CancellationToken,
     ) -> Result<(SyncHandle, JoinHandle<()>), StoreError> {
         let (commands, queue) = mpsc::channel(COMMANDS);
-        let (view, seen) = watch::channel(SyncView {
+        let (view, seen) = watch::channel(Arc::new(SyncView {
             mode: Some(SyncMode::Boot),
             ..SyncView::default()
-        });
+        }));
         let engine = Self::new(settings, replica, store, client, metrics, view)?;
         let task = tokio::spawn(engine.run(queue, shutdown));
         Ok((SyncHandle::new(commands, seen), task))
@@ -158,7 +159,7 @@ impl SyncEngine {
         store: Store,
         client: PeerClient,
         metrics: Metrics,
-        view: watch::Sender<SyncView>,
+        view: watch::Sender<Arc<SyncView>>,
     ) -> Result<Self, StoreError> {
         let status = replica.status();
         let schedule = status
@@ -349,7 +350,7 @@ impl SyncEngine {
     }
 
     fn probe_interval(&self) -> Duration {
-        let status = self.status.borrow();
+        let status = Arc::clone(&self.status.borrow());
         let live = status.sources.iter().any(|source| source.connected);
         let busy = status.position.is_none() || !self.wanted.is_empty() || !live;
         if busy {
@@ -439,7 +440,7 @@ impl SyncEngine {
     }
 
     fn schedule(&self) -> honeygraph_chain::network::CheckpointSchedule {
-        let status = self.status.borrow();
+        let status = Arc::clone(&self.status.borrow());
         status
             .position
             .as_ref()
@@ -516,11 +517,11 @@ impl SyncEngine {
             wire_bytes: self.wire_bytes,
             needed_bytes: self.needed_bytes,
         };
-        self.view.send_replace(view);
+        self.view.send_replace(Arc::new(view));
     }
 
     fn mode(&self) -> SyncMode {
-        let status = self.status.borrow();
+        let status = Arc::clone(&self.status.borrow());
         let alive = self.registry.iter().any(|(_, peer)| peer.is_alive);
         let mut sources = status.sources.iter();
         let live = sources.any(|source| source.connected && source.set_aside.is_none());

@@ -1,6 +1,7 @@
 //! Which blocks are missing.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use honeygraph_chain::interval::IntervalSet;
@@ -124,7 +125,7 @@ impl SyncEngine {
     }
 
     fn height(&self) -> BlockNumber {
-        let status = self.status.borrow();
+        let status = Arc::clone(&self.status.borrow());
         let height = status.position.as_ref().map(|position| position.state_height);
         height.unwrap_or_default()
     }
