@@ -7,6 +7,8 @@
 mod cluster;
 #[path = "dgraph/guarded.rs"]
 mod guarded;
+#[path = "dgraph/pass_through.rs"]
+mod pass_through;
 #[path = "dgraph/projection.rs"]
 mod projection;
 #[path = "dgraph/projection_store.rs"]
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         .chain(guarded::trials(&world))
         .chain(projection_store::trials(&world))
         .chain(projection::trials(&world))
+        .chain(pass_through::trials(&world))
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
     // The last owner of `world` goes here, and the shared cluster with it.

@@ -116,7 +116,7 @@ pub(crate) fn sync_status(
 
 /// How far the node's Dgraph is.
 pub(crate) fn dgraph_status(dgraph: &DgraphView, status: &ReplicaStatus) -> DgraphStatus {
-    let projection = dgraph.status.borrow();
+    let projection = dgraph.status.borrow().clone();
     let height = status.position.as_ref().map(|position| position.state_height);
     DgraphStatus {
         mode: match dgraph.mode {
@@ -135,7 +135,7 @@ pub(crate) fn dgraph_status(dgraph: &DgraphView, status: &ReplicaStatus) -> Dgra
             log_hash: mismatch.log_hash,
             dgraph_hash: mismatch.dgraph_hash,
         }),
-        last_error: projection.last_error.clone(),
+        last_error: projection.last_error,
     }
 }
 

@@ -43,8 +43,8 @@ pub struct PassThrough {
 pub struct Passed {
     /// The block up to which Dgraph had blocks and operations.
     pub applied: BlockReference,
-    /// The block after which Dgraph's state was true.
-    pub state_block: BlockNumber,
+    /// The block after which Dgraph's state was true; none while it is replaced by a newer one.
+    pub state_block: Option<BlockNumber>,
     /// Dgraph's answer.
     pub data: Box<RawValue>,
 }
@@ -107,7 +107,7 @@ impl PassThrough {
                 number: cursor.applied_block,
                 hash: cursor.applied_hash,
             },
-            state_block: cursor.state_block.unwrap_or(cursor.applied_block),
+            state_block: cursor.state_block,
             data: answer.read()?,
         })
     }

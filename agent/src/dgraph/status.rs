@@ -16,7 +16,8 @@ pub struct ProjectionStatus {
     pub connected: bool,
     /// The cursor, as it was last read or written: the block up to which Dgraph has blocks and operations.
     pub applied: Option<BlockReference>,
-    /// The block after which Dgraph's state is true; behind the cursor while a node catches up.
+    /// The block after which Dgraph's state is true, behind the cursor while a node catches up; none while it is
+    /// replaced by a newer one.
     pub state_block: Option<BlockNumber>,
     /// Where Dgraph contradicts this node's log, while it does.
     pub mismatch: Option<ProjectionMismatch>,
@@ -25,7 +26,7 @@ pub struct ProjectionStatus {
     /// Asks Dgraph for the cursor; none before it is known where it is kept.
     ///
     /// The answer is a block called `cursor` of at most one node, with `appliedBlock`, `appliedHash` and, where
-    /// the state stands elsewhere, `stateBlock`.
+    /// there is a whole state, `stateBlock`.
     pub cursor_query: Option<Query>,
 }
 
@@ -62,10 +63,10 @@ impl ProjectionStatus {
     }
 
     /// Notes where the cursor stands, as Dgraph has just said.
-    pub fn reached(&mut self, applied: BlockReference, state_block: BlockNumber) {
+    pub fn reached(&mut self, applied: BlockReference, state_block: Option<BlockNumber>) {
         self.connected = true;
         self.applied = Some(applied);
-        self.state_block = Some(state_block);
+        self.state_block = state_block;
         self.last_error = None;
     }
 
@@ -96,7 +97,7 @@ mod tests {
     #[test]
     fn an_error_is_told_without_the_address_and_forgotten_by_progress() {
         let mut status = ProjectionStatus::default();
-        status.reached(applied(7), block(5));
+        status.reached(applied(7), Some(block(5)));
         assert!(status.connected);
         status.failed(&DgraphError::Aborted);
         assert_eq!((status.connected, status.last_error.as_ref()), (true, None));
@@ -132,7 +133,7 @@ mod tests {
             assert!(!told.contains("alpha-7") && !told.is_empty(), "{told}");
             assert_eq!(status.connected, *error == refused);
         }
-        status.reached(applied(8), block(8));
+        status.reached(applied(8), None);
         assert_eq!((status.connected, status.last_error), (true, None));
     }
 
@@ -140,7 +141,7 @@ mod tests {
     fn a_cursor_ahead_of_the_log_does_not_lag() {
         let mut status = ProjectionStatus::default();
         assert_eq!(status.lag(block(9)), None);
-        status.reached(applied(7), block(5));
+        status.reached(applied(7), Some(block(5)));
         assert_eq!(status.lag(block(9)), Some(2));
         assert_eq!(status.lag(block(3)), Some(0));
     }

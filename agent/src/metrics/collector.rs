@@ -200,11 +200,9 @@ impl NodeCollector {
         let Some(projection) = &self.projection else {
             return Ok(());
         };
-        let height = {
-            let status = self.replica.borrow();
-            status.position.as_ref().map(|position| position.state_height)
-        };
-        let projection = projection.borrow();
+        let status = Arc::clone(&self.replica.borrow());
+        let height = status.position.as_ref().map(|position| position.state_height);
+        let projection = projection.borrow().clone();
         out.gauge(
             "dgraph_up",
             "1 while Dgraph answers the projection",

@@ -46,9 +46,11 @@ pub(super) struct DqlAnswer {
     /// Hash of that block.
     #[schema(value_type = String)]
     applied_hash: ContentId,
-    /// The block after which Dgraph's state was true; behind `appliedBlock` while the node catches up.
-    #[schema(value_type = u64)]
-    state_block: BlockNumber,
+    /// The block after which Dgraph's state was true, behind `appliedBlock` while the node catches up; absent while
+    /// it is replaced by a newer one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
+    state_block: Option<BlockNumber>,
     /// Dgraph's answer: a member for each block of the question.
     #[schema(value_type = serde_json::Value)]
     data: Box<RawValue>,

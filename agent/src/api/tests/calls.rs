@@ -336,3 +336,32 @@ async fn state_is_read_by_path() {
         StatusCode::NOT_FOUND
     );
 }
+
+#[tokio::test]
+async fn every_answer_of_the_log_says_at_which_block_it_is_true() {
+    let node = Fixture::new();
+    let (height, hash) = (
+        at(HEAD).to_string(),
+        chain().blocks[HEAD].block.hash().to_string(),
+    );
+    for path in [
+        "/api/query/head".to_owned(),
+        "/api/query/head?fork=nowhere".to_owned(),
+        format!("/api/query/block/{}/full", at(3)),
+        format!("/api/query/block/{}/full", at(HEAD + 1)),
+        "/api/query/state/stats".to_owned(),
+        "/api/query/state/nothing".to_owned(),
+    ] {
+        let answer = node.get(&path).await;
+        assert_eq!(answer.header("honeygraph-block"), height, "{path}");
+        assert_eq!(answer.header("honeygraph-hash"), hash, "{path}");
+    }
+    // Before there is a state, nothing is true at any block.
+    let answer = Fixture::empty().get("/api/query/head").await;
+    answer.good();
+    assert_eq!(answer.header("honeygraph-block"), "");
+    // What cannot be is wrong at every block.
+    let answer = node.get("/api/query/block/x/full").await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert_eq!(answer.header("honeygraph-block"), "");
+}

@@ -99,7 +99,7 @@ async fn an_answer_says_at_which_block_dgraph_stood() {
     assert_eq!(answer.header("honeygraph-block"), "5");
     assert_eq!(answer.header("honeygraph-hash"), hash().to_string());
 
-    // A cursor without a state of its own.
+    // While the state is replaced it is true at no block.
     alpha.answer_next_with(&json!({"cursor": [{"appliedBlock": 6, "appliedHash": hash()}]}).to_string());
     alpha.answer_next_with("");
     let path: String = url::form_urlencoded::Serializer::new("/api/query/dql?".to_owned())
@@ -110,7 +110,7 @@ async fn an_answer_says_at_which_block_dgraph_stood() {
     let answer = send(world.fixture.public(), keyed(request(Method::GET, &path, None))).await;
     assert_eq!(
         answer.good(),
-        json!({"appliedBlock": 6, "appliedHash": hash(), "stateBlock": 6, "data": {}})
+        json!({"appliedBlock": 6, "appliedHash": hash(), "data": {}})
     );
 }
 
@@ -323,7 +323,7 @@ async fn the_status_says_how_far_dgraph_is() {
                 number: at(HEAD - 7),
                 hash: hash(),
             },
-            at(HEAD - 9),
+            Some(at(HEAD - 9)),
         );
         status.mismatch = Some(ProjectionMismatch {
             block: at(3),

@@ -1,7 +1,12 @@
 //! Probes and metrics.
 
+use honeygraph_chain::fork::BlockReference;
+
 use super::*;
-use crate::metrics::{BlockOutcome, PeerLabel, RequestOutcome};
+use crate::config::DgraphMode;
+use crate::dgraph::client::DgraphError;
+use crate::dgraph::status::ProjectionStatus;
+use crate::metrics::{BlockOutcome, PeerLabel, ProjectionOutcome, RequestOutcome};
 
 async fn ask(node: &Fixture, path: &str) -> Answer {
     send(
@@ -88,4 +93,59 @@ async fn metrics_have_the_names_that_alerts_ask_for() {
     }
     // The source on the fork stands apart from this replica, if it is connected.
     assert!(text.contains("honeygraph_fork_divergence "));
+}
+
+#[tokio::test]
+async fn metrics_say_how_far_dgraph_is() {
+    let embedded = Fixture::new().node.metrics.encode().unwrap();
+    for name in ["dgraph_up", "dgraph_applied_block", "dgraph_lag_blocks"] {
+        assert!(!embedded.contains(name), "{name}");
+    }
+    let (projection, status) = ProjectionStatus::channel();
+    let dgraph = DgraphView {
+        mode: DgraphMode::Independent,
+        status,
+        pass_through: None,
+    };
+    let node = Fixture::beside(api_settings(), Some(dgraph));
+    let metrics = &node.node.metrics;
+    let has = |line: &str| {
+        let text = metrics.encode().unwrap();
+        assert!(
+            text.lines().any(|found| found == line),
+            "{line} is not in\n{text}"
+        );
+    };
+    has("honeygraph_dgraph_up 0");
+    assert!(!metrics.encode().unwrap().contains("dgraph_lag_blocks"));
+    let applied = BlockReference {
+        number: at(HEAD - 7),
+        hash: ContentId::of(b"x"),
+    };
+    projection.send_modify(|status| status.reached(applied, None));
+    has("honeygraph_dgraph_up 1");
+    has(&format!("honeygraph_dgraph_applied_block {}", at(HEAD - 7)));
+    has("honeygraph_dgraph_lag_blocks 7");
+
+    metrics.count_dgraph_transaction(ProjectionOutcome::Committed);
+    metrics.count_dgraph_transaction(ProjectionOutcome::Overtaken);
+    for error in [
+        DgraphError::Aborted,
+        DgraphError::Answer("x".to_owned()),
+        DgraphError::Refused {
+            endpoint: "http://alpha".parse().unwrap(),
+            message: "x".to_owned(),
+        },
+    ] {
+        metrics.count_dgraph_transaction((&error).into());
+    }
+    for outcome in ["committed", "overtaken", "conflict", "unknown", "failed"] {
+        has(&format!(
+            "honeygraph_dgraph_transactions_total{{outcome=\"{outcome}\"}} 1"
+        ));
+    }
+    metrics.count_dgraph_mismatch();
+    has("honeygraph_dgraph_mismatches_total 1");
+    metrics.observe_dgraph_step(Duration::from_millis(3));
+    has("honeygraph_dgraph_step_seconds_count 1");
 }

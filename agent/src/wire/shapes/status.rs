@@ -261,7 +261,8 @@ pub struct DgraphStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub applied_hash: Option<ContentId>,
-    /// The block after which Dgraph's state is true; behind `appliedBlock` while the node catches up.
+    /// The block after which Dgraph's state is true, behind `appliedBlock` while the node catches up; absent while it
+    /// is replaced by a newer one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u64>)]
     pub state_block: Option<BlockNumber>,
