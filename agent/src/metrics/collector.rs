@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use honeygraph_chain::peer::Standing;
+use honeygraph_chain::{BlockNumber, BlockRange};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -54,6 +55,16 @@ impl NodeCollector {
                 "head_block",
                 "Highest stored canonical block",
                 status.have.last().unwrap_or(height).max(height).get(),
+            )?;
+            let above = BlockRange::new(height.next(), BlockNumber::MAX);
+            let above = above
+                .ok()
+                .into_iter()
+                .flat_map(|above| status.have.present_in(above));
+            out.gauge(
+                "unapplied_blocks",
+                "Stored blocks above a gap, whose state is not applied yet",
+                above.map(BlockRange::len).sum::<u64>(),
             )?;
             if let Some(block) = position.irreversible_block() {
                 out.gauge("irreversible_block", "Last irreversible block", block.get())?;
@@ -109,6 +120,11 @@ impl NodeCollector {
             "committed_blocks",
             "Blocks made durable",
             counters.committed_blocks,
+        )?;
+        out.counter(
+            "unapplied_blocks_discarded",
+            "Blocks stored above a gap that did not fit what came below them",
+            counters.ahead_discarded,
         )?;
         out.counter(
             "fork_blocks",
@@ -208,13 +224,7 @@ impl Collector for NodeCollector {
 /// Blocks missing between the first wanted one and the highest that is known to exist.
 fn missing_blocks(status: &ReplicaStatus, sync: &SyncView) -> Option<u64> {
     let wanted = crate::api::standing::wanted_range(status, sync)?;
-    Some(
-        status
-            .have
-            .missing_in(wanted)
-            .map(honeygraph_chain::BlockRange::len)
-            .sum(),
-    )
+    Some(status.have.missing_in(wanted).map(BlockRange::len).sum())
 }
 
 /// What a peer is good for now.

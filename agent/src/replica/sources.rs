@@ -22,7 +22,11 @@ pub(super) struct SourceView {
     pub(super) head: Option<BlockNumber>,
     /// The last block of its chain that is in the tree.
     pub(super) tip: Option<BlockReference>,
-    /// Blocks that wait for the gap before them, oldest first, without a hole.
+    /// The last block of its chain that is stored above a gap, and not applied yet.
+    pub(super) ahead: Option<BlockReference>,
+    /// Up to here another chain than this source's is stored above the gap.
+    pub(super) strays_to: Option<BlockNumber>,
+    /// Blocks that wait for what they link to, oldest first, without a hole.
     pub(super) pending: VecDeque<PendingBlock>,
     /// Where its log stood after the last checkpoints, so that a period can be asked for again.
     checkpoint_cursors: BTreeMap<BlockNumber, SourceCursor>,
@@ -73,7 +77,7 @@ const CHECKPOINT_CURSORS: usize = 16;
 
 impl SourceView {
     /// Notes where the source's log stands after a block that was taken.
-    fn note_cursor(&mut self, cursor: SourceCursor, is_checkpoint: bool) {
+    pub(super) fn note_cursor(&mut self, cursor: SourceCursor, is_checkpoint: bool) {
         self.cursor = Some(cursor);
         if is_checkpoint {
             self.checkpoint_cursors.insert(cursor.block, cursor);
@@ -100,9 +104,9 @@ impl SourceView {
 #[derive(Debug)]
 pub(super) struct PendingBlock {
     pub(super) number: BlockNumber,
-    operations: Operations,
-    timestamp_ms: u64,
-    cursor: SourceCursor,
+    pub(super) operations: Operations,
+    pub(super) timestamp_ms: u64,
+    pub(super) cursor: SourceCursor,
 }
 
 impl Replica {
@@ -115,11 +119,14 @@ impl Replica {
             SourceEventKind::Connected { .. } => view.connected = true,
             SourceEventKind::Disconnected => {
                 view.connected = false;
+                view.ahead = None;
                 view.set_aside = None;
                 view.pending.clear();
             }
             SourceEventKind::Restarted => {
                 view.tip = None;
+                view.ahead = None;
+                view.strays_to = None;
                 view.set_aside = None;
                 view.pending.clear();
             }
@@ -209,11 +216,14 @@ impl Replica {
             view.pending.clear();
         }
         view.pending.push_back(block);
-        if view.pending.len() > limit {
+        self.take_pending(source)?;
+        if let Some(view) = self.sources.get_mut(source)
+            && view.pending.len() > limit
+        {
             // The oldest are fetched from peers, with the rest of the gap.
             view.pending.pop_front();
         }
-        self.take_pending(source)
+        Ok(())
     }
 
     /// Takes every waiting block of a source whose parent is here.
@@ -227,7 +237,7 @@ impl Replica {
                 return Ok(());
             };
             match step {
-                Step::Wait => return Ok(()),
+                Step::Wait => return self.store_pending_ahead(source),
                 Step::Skip => {
                     view.pending.pop_front();
                 }
@@ -450,6 +460,7 @@ impl Replica {
     pub(super) fn forget_view(&mut self, source: &SourceId) {
         if let Some(view) = self.sources.get_mut(source) {
             view.tip = None;
+            view.ahead = None;
             view.pending.clear();
         }
     }

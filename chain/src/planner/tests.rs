@@ -39,6 +39,7 @@ fn wanted(range: BlockRange) -> Event {
     Event::WantedChanged {
         missing: IntervalSet::from(range),
         near_from: BlockNumber::default(),
+        head_first: None,
     }
 }
 

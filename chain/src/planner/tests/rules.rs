@@ -62,6 +62,7 @@ fn near_the_head_comes_first() {
         Event::WantedChanged {
             missing: IntervalSet::from_iter([range(1, 5_000), range(9_950, 9_960)]),
             near_from: number(9_000),
+            head_first: None,
         },
         START,
     );
