@@ -7,7 +7,7 @@ mod common;
 use common::{Network, TestNode};
 use honeygraph_agent::replica::ReplicaStatus;
 use honeygraph_agent::store::{Store, StoreSettings};
-use honeygraph_chain::BlockRange;
+use honeygraph_chain::{BlockNumber, BlockRange};
 use honeygraph_honeycomb::receiver::{ReceiverSettings, Start};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,6 +99,21 @@ async fn ask(node: &TestNode, path: &str) -> serde_json::Value {
     reqwest::get(url).await.unwrap().json().await.unwrap()
 }
 
+/// Waits until a node says that it took so many blocks from peers since it started, and has none to spare.
+async fn expect_fetched(node: &TestNode, blocks: u64) {
+    let all_counted = async { while fetched_blocks(node).await.0 < blocks {} };
+    let _ = tokio::time::timeout(common::PATIENCE, all_counted).await;
+    assert_eq!(fetched_blocks(node).await, (blocks, 0));
+}
+
+/// The blocks of a range that a node that is stopped does not have.
+fn missing_on_disk(network: &Network, name: &str, range: BlockRange) -> u64 {
+    let data = network.directory(name).join("data");
+    let (store, _, _) = Store::open(&data, &StoreSettings::default()).unwrap();
+    let have = store.view().have().unwrap();
+    have.missing_in(range).map(BlockRange::len).sum()
+}
+
 /// Blocks that a node has taken from peers since it started, and those that it did not need.
 async fn fetched_blocks(node: &TestNode) -> (u64, u64) {
     let url = format!("http://{}/metrics", node.running.addresses.metrics);
@@ -109,6 +124,12 @@ async fn fetched_blocks(node: &TestNode) -> (u64, u64) {
         line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
     };
     (count("committed"), count("duplicate") + count("refused"))
+}
+
+fn state_height(node: &TestNode) -> BlockNumber {
+    let status = node.running.status();
+    let position = status.borrow().position.clone();
+    position.unwrap().state_height
 }
 
 fn missing(status: &ReplicaStatus, range: BlockRange) -> u64 {
@@ -124,12 +145,12 @@ async fn what_a_honeycomb_sends_above_a_gap_is_there_at_once_and_never_fetched()
     let url = first.url();
     let late = network.node("late", &["--peers", &url]).await;
     network.wait_complete(&late).await;
-    let height = network.head();
     late.stop().await;
 
     // While it is away the chain grows; then it hears the newest blocks, and no peer is there.
     network.produce(400);
     let late = network.node("late", &[]).await;
+    let height = state_height(&late);
     let settings = ReceiverSettings {
         start: Start::Head,
         ..ReceiverSettings::new(late.ingest_url())
@@ -158,21 +179,41 @@ async fn what_a_honeycomb_sends_above_a_gap_is_there_at_once_and_never_fetched()
         (&block["isFinalized"], &block["isApplied"]),
         (&false.into(), &false.into())
     );
-    let said = ask(&late, "/api/sync/status").await;
+    let gaps = ask(
+        &late,
+        &format!("/api/sync/gaps?from={}&to={head}", network.first_block()),
+    )
+    .await;
     assert_eq!(
-        (&said["head"], &said["stateHeight"]),
-        (&head.get().into(), &height.get().into())
+        (&gaps["totalMissing"], gaps["gaps"].as_array().unwrap().len()),
+        (&gap.into(), 1)
     );
-    assert_eq!(said["gaps"]["totalMissing"], gap);
+    let said = ask(&late, "/api/sync/status").await;
+    assert!(
+        said["head"].as_u64() >= Some(head.get()) && said["stateHeight"] == height.get(),
+        "{said}"
+    );
     assert_eq!(ask(&late, "/api/sync/capabilities").await["head"], height.get());
     assert!(ask(&late, &format!("/api/sync/hash/{head}")).await["error"].is_string());
     network.honeycomb.remove_receiver("late");
     late.stop().await;
+    network.wait_complete(&first).await;
+    let end = state_height(&first);
 
     // Nothing of it is lost in a restart, and peers are asked for the gap alone.
+    let needed = missing_on_disk(
+        &network,
+        "late",
+        BlockRange::new(network.first_block(), end).unwrap(),
+    );
+    assert!(
+        (gap..=gap + 1).contains(&needed),
+        "{needed} missing, before it was {gap}"
+    );
     let late = network.node("late", &["--peers", &url]).await;
+    late.wait_complete(network.first_block(), end).await;
     network.wait_complete(&late).await;
-    assert_eq!(fetched_blocks(&late).await, (gap, 0));
+    expect_fetched(&late, needed).await;
     let block = ask(&late, &format!("/api/query/block/{head}/full")).await;
     assert_eq!(block["isApplied"], serde_json::Value::Null);
     late.stop().await;
@@ -187,7 +228,6 @@ async fn the_newest_periods_are_fetched_before_the_gap_below_them() {
     let (url, start) = (first.url(), network.first_block());
     let late = network.node("late", &["--peers", &url]).await;
     network.wait_complete(&late).await;
-    let height = network.head();
     late.stop().await;
 
     // A peer that kept nothing of the gap's beginning.
@@ -209,25 +249,31 @@ async fn the_newest_periods_are_fetched_before_the_gap_below_them() {
         .wait_for("the newest blocks", |status| {
             status.have.contains(head)
                 && status.position.as_ref().is_some_and(|position| {
-                    position.history_start > height.next() && position.irreversible.is_some()
+                    position.history_start > start.saturating_add(200) && position.irreversible.is_some()
                 })
         })
         .await;
 
     let pruned_url = pruned.url();
     let late = network.node("late", &["--peers", &pruned_url]).await;
+    let height = state_height(&late);
     let newest = BlockRange::new(start.saturating_add(800), head).unwrap();
     let status = late
         .wait_for("the newest periods", |status| missing(status, newest) == 0)
         .await;
     assert_eq!(status.position.as_ref().unwrap().state_height, height);
-    let stored = fetched_blocks(&late).await;
     late.stop().await;
 
+    let end = state_height(&first);
+    let needed = missing_on_disk(&network, "late", BlockRange::new(start, end).unwrap());
+    assert!(
+        needed < end.distance_from(height) - 190,
+        "{needed} are still missing"
+    );
     let late = network.node("late", &["--peers", &url]).await;
+    late.wait_complete(start, end).await;
     network.wait_complete(&late).await;
-    let (taken, wasted) = fetched_blocks(&late).await;
-    assert_eq!((stored.0 + taken, wasted), (head.distance_from(height), 0));
+    expect_fetched(&late, needed).await;
     for node in [late, pruned, first] {
         node.stop().await;
     }

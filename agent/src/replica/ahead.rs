@@ -302,7 +302,14 @@ impl Replica {
         };
         let Some(before) = first.previous() else { return };
         let schedule = position.schedule;
-        if schedule.kind_at(before).is_some() || self.writer.have().contains(before) {
+        let is_known = if schedule.kind_at(before).is_some() {
+            let own = self.reports.get(&before);
+            own.is_some_and(|by_source| by_source.contains_key(source))
+                || self.reported_checkpoint(before).is_some()
+        } else {
+            self.writer.have().contains(before)
+        };
+        if is_known {
             return;
         }
         let checkpoint = schedule.next_at_or_after(first);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use honeygraph_chain::peer::{PeerFault, PeerId};
 use honeygraph_chain::planner::Event;
-use honeygraph_chain::{BlockNumber, BlockRange};
+use honeygraph_chain::BlockRange;
 
 use super::front::{bytes_of, linked};
 use super::{Done, SyncEngine};
@@ -39,14 +39,7 @@ impl SyncEngine {
             return;
         }
         let Some(range) = self.whole_ahead() else { return };
-        let mut runs: Vec<Run> = Vec::new();
-        let mut next = range.start();
-        while next <= range.end() {
-            let Some(run) = self.buffer.take(next) else { break };
-            let Some(taken) = run.range() else { break };
-            next = taken.end().next();
-            runs.push(run);
-        }
+        let runs = self.buffer.take_range(range);
         let blocks: Option<Vec<_>> = runs.iter().map(linked).collect();
         let Some(blocks) = blocks else {
             // Operations alone are placed where the state has come up to them.
@@ -79,7 +72,8 @@ impl SyncEngine {
             if let (Some(rest), None) = (missing.next(), missing.next())
                 && rest.end() == period.end()
                 && self
-                    .buffered_from(rest.start())
+                    .buffer
+                    .covered_from(rest.start())
                     .is_some_and(|end| end >= rest.end())
             {
                 return Some(rest);
@@ -87,21 +81,8 @@ impl SyncEngine {
             start = period.end().next();
         }
         let next = status.have.first_missing_from(newest.next())?;
-        let end = self.buffered_from(next)?;
+        let end = self.buffer.covered_from(next)?;
         BlockRange::new(next, end.min(schedule.next_at_or_after(next))).ok()
-    }
-
-    /// The last block of the runs that follow each other in the buffer from a block on.
-    fn buffered_from(&self, start: BlockNumber) -> Option<BlockNumber> {
-        let mut end = None;
-        let mut next = start;
-        for range in self.buffer.iter().filter_map(Run::range) {
-            if range.start() == next {
-                end = Some(range.end());
-                next = range.end().next();
-            }
-        }
-        end
     }
 
     pub(super) fn on_ahead_stored(&mut self, stored: Stored) {
