@@ -1413,3 +1413,54 @@ fn blocks_above_the_newest_known_checkpoint_are_stored_where_they_link_to_it() {
     );
     assert_eq!(have(&replica), [(400, 429)]);
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(16))]
+
+    /// Whatever comes above a gap, from whomever, with restarts in between: the chain is the published one, and
+    /// what is stored stays sound.
+    #[test]
+    fn any_schedule_of_deliveries_above_gaps_gives_the_same_chain(
+        deliveries in proptest::collection::vec((0_usize..6, 0_usize..490, 1_usize..220), 1..20),
+    ) {
+        let home = Home::new();
+        let mut replica = home.started(settings());
+        let report_all = |replica: &mut Replica| (0..5).for_each(|checkpoint| report(replica, "one", checkpoint));
+        report_all(&mut replica);
+        for (what, start, length) in deliveries {
+            let places = start..(start + length).min(500);
+            match what {
+                0 => send(&mut replica, "one", places),
+                1 => send(&mut replica, "two", places),
+                2 => {
+                    replica.extend(&peer("a"), &chain().blocks[places]).unwrap();
+                }
+                3 => {
+                    let start = start / 100 * 100;
+                    let end = (start + length.next_multiple_of(100)).min(500);
+                    replica.store_ahead(&chain().blocks[start..end]).unwrap();
+                }
+                4 => replica.apply_stored().unwrap(),
+                _ => {
+                    replica.finish().unwrap();
+                    drop(replica);
+                    replica = home.open(settings());
+                    report_all(&mut replica);
+                }
+            }
+        }
+        assert_sound(&mut replica);
+        loop {
+            apply_stored(&mut replica);
+            let height = replica.running.as_ref().unwrap().stage.tip.number;
+            let Some(next) = (0..500).find(|place| at(*place) > height) else { break };
+            let end = (next + 50).min(500);
+            replica.extend(&peer("a"), &chain().blocks[next..end]).unwrap();
+        }
+        replica.finish().unwrap();
+        assert_equals_vectors(&replica, 499);
+        proptest::prop_assert_eq!(replica.status().counters.ahead_discarded, 0);
+        proptest::prop_assert_eq!(replica.store().view().fork_blocks().count(), 0);
+        assert_sound(&mut replica);
+    }
+}

@@ -6,8 +6,8 @@
 //!
 //! Every wanted block is in exactly one state: missing (perhaps not before some time), in flight, buffered,
 //! verified (handed over to be committed) or quarantined. What is wanted at the head at once comes first, then
-//! everything above the commit front, then the gaps below; in each region the lowest missing range is always allowed, everything behind it only within three limits:
-//! requests in flight, blocks and bytes.
+//! everything above the commit front, then the gaps below; in each region the lowest missing range is always
+//! allowed, everything behind it only within three limits: requests in flight, blocks and bytes.
 //!
 //! A range that failed waits: for a back-off, or in quarantine. It waits for the peers that were there. One that
 //! is new, comes back from a ban or an open circuit, or has got the blocks since, is asked at once, and once.

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use honeygraph_chain::BlockRange;
 use honeygraph_chain::peer::{PeerFault, PeerId};
 use honeygraph_chain::planner::Event;
-use honeygraph_chain::BlockRange;
 
 use super::front::{bytes_of, linked};
 use super::{Done, SyncEngine};
