@@ -229,8 +229,8 @@ impl Replica {
     /// Takes every waiting block of a source whose parent is here.
     fn take_pending(&mut self, source: &SourceId) -> Result<(), StoreError> {
         loop {
-            if self.is_source_at_front(source) {
-                self.settle_stage()?;
+            if let Some(number) = self.source_at_front(source) {
+                self.settle_stage(number)?;
             }
             let step = self.next_step(source)?;
             let Some(view) = self.sources.get_mut(source) else {
@@ -255,16 +255,14 @@ impl Replica {
         }
     }
 
-    /// Whether the oldest waiting block of a source is one that peers have sent ahead of it.
-    fn is_source_at_front(&self, source: &SourceId) -> bool {
-        let (Some(view), Some(running)) = (self.sources.get(source), &self.running) else {
-            return false;
-        };
-        view.pending.front().is_some_and(|block| {
-            !running.stage.blocks.is_empty()
-                && block.number > running.tip.number
-                && block.number <= running.stage.tip.number.next()
-        })
+    /// The oldest waiting block of a source, where peers or the store were ahead of it.
+    fn source_at_front(&self, source: &SourceId) -> Option<BlockNumber> {
+        let (view, running) = (self.sources.get(source)?, self.running.as_ref()?);
+        let number = view.pending.front()?.number;
+        let at_front = !running.stage.blocks.is_empty()
+            && number > running.tip.number
+            && number <= running.stage.tip.number.next();
+        at_front.then_some(number)
     }
 
     /// What to do with the oldest waiting block of a source.

@@ -1217,6 +1217,16 @@ proptest::proptest! {
     }
 }
 
+#[test]
+fn a_source_that_waits_above_a_gap_in_the_middle_of_a_known_period_goes_on_once_it_is_filled() {
+    let home = Home::new();
+    let mut replica = home.started(settings());
+    report(&mut replica, "one", 0);
+    send(&mut replica, "one", 50..100);
+    replica.extend(&peer("a"), &chain().blocks[0..50]).unwrap();
+    assert_equals_vectors(&replica, 99);
+}
+
 /// Applies what is stored right above what is applied.
 fn apply_stored(replica: &mut Replica) {
     while replica.can_apply_stored() {
