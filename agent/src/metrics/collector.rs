@@ -56,16 +56,7 @@ impl NodeCollector {
                 "Highest stored canonical block",
                 status.have.last().unwrap_or(height).max(height).get(),
             )?;
-            let above = BlockRange::new(height.next(), BlockNumber::MAX);
-            let above = above
-                .ok()
-                .into_iter()
-                .flat_map(|above| status.have.present_in(above));
-            out.gauge(
-                "unapplied_blocks",
-                "Stored blocks above a gap, whose state is not applied yet",
-                above.map(BlockRange::len).sum::<u64>(),
-            )?;
+            encode_above_gap(&status, height, out)?;
             if let Some(block) = position.irreversible_block() {
                 out.gauge("irreversible_block", "Last irreversible block", block.get())?;
             }
@@ -120,11 +111,6 @@ impl NodeCollector {
             "committed_blocks",
             "Blocks made durable",
             counters.committed_blocks,
-        )?;
-        out.counter(
-            "unapplied_blocks_discarded",
-            "Blocks stored above a gap that did not fit what came below them",
-            counters.ahead_discarded,
         )?;
         out.counter(
             "fork_blocks",
@@ -219,6 +205,25 @@ impl Collector for NodeCollector {
             }
         }
     }
+}
+
+/// What is stored above a gap.
+fn encode_above_gap(status: &ReplicaStatus, height: BlockNumber, out: &mut Writer<'_>) -> fmt::Result {
+    let above = BlockRange::new(height.next(), BlockNumber::MAX);
+    let above = above
+        .ok()
+        .into_iter()
+        .flat_map(|above| status.have.present_in(above));
+    out.gauge(
+        "unapplied_blocks",
+        "Stored blocks above a gap, whose state is not applied yet",
+        above.map(BlockRange::len).sum::<u64>(),
+    )?;
+    out.counter(
+        "unapplied_blocks_discarded",
+        "Blocks stored above a gap that did not fit what came below them",
+        status.counters.ahead_discarded,
+    )
 }
 
 /// Blocks missing between the first wanted one and the highest that is known to exist.

@@ -584,7 +584,7 @@ fn cut_back(
     };
     (last == at).then(|| CheckpointChain {
         last_block: at,
-        deltas: chain.deltas.iter().take(kept).cloned().collect(),
+        deltas: chain.deltas.iter().take(kept).copied().collect(),
         ..chain.clone()
     })
 }

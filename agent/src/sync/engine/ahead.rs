@@ -44,7 +44,9 @@ impl SyncEngine {
         let Some(blocks) = blocks else {
             // Operations alone are placed where the state has come up to them.
             self.ahead.again_after = Some(Instant::now() + AGAIN_AFTER);
-            runs.into_iter().for_each(|run| self.buffer.put(run));
+            for run in runs {
+                self.buffer.put(run);
+            }
             return;
         };
         self.ahead.storing = true;
@@ -101,7 +103,9 @@ impl SyncEngine {
             AheadOutcome::Waits => {
                 // The gap may have been filled up to here meanwhile: then they are taken at the front.
                 self.ahead.again_after = Some(Instant::now() + AGAIN_AFTER);
-                runs.into_iter().for_each(|run| self.buffer.put(run));
+                for run in runs {
+                    self.buffer.put(run);
+                }
             }
             AheadOutcome::Rejected { at, fault } => {
                 let blocks: usize = runs.iter().map(|run| run.blocks.len()).sum();
