@@ -33,8 +33,8 @@ use crate::wire::shapes::VerificationPolicy;
 
 /// Blocks of a losing fork are kept for a day.
 const ORPHAN_BLOCKS: u64 = 28_800;
-/// Blocks of one source that wait in memory for the gap before them to be filled.
-const PENDING_BLOCKS: usize = 8_192;
+/// Blocks of one source that wait in memory while it is not known what they link to: some periods.
+const PENDING_BLOCKS: usize = 512;
 
 /// Runs a node until it is told to stop (SIGINT, SIGTERM) or its store fails.
 pub async fn run(config: Config) -> anyhow::Result<()> {

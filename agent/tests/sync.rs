@@ -5,8 +5,10 @@
 mod common;
 
 use common::{Network, TestNode};
+use honeygraph_agent::replica::ReplicaStatus;
 use honeygraph_agent::store::{Store, StoreSettings};
-use honeygraph_chain::BlockRange;
+use honeygraph_chain::{BlockNumber, BlockRange};
+use honeygraph_honeycomb::receiver::{ReceiverSettings, Start};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_follows_a_honeycomb_and_another_fills_its_gap_from_it() {
@@ -88,5 +90,191 @@ async fn holes_and_an_outage_are_healed_from_several_peers() {
     node.stop().await;
     for feed in feeds {
         feed.stop().await;
+    }
+}
+
+/// What a node says of itself on a path of its public listener.
+async fn ask(node: &TestNode, path: &str) -> serde_json::Value {
+    let url = format!("{}{path}", node.url());
+    reqwest::get(url).await.unwrap().json().await.unwrap()
+}
+
+/// Waits until a node says that it took so many blocks from peers since it started, and has none to spare.
+async fn expect_fetched(node: &TestNode, blocks: u64) {
+    let all_counted = async { while fetched_blocks(node).await.0 < blocks {} };
+    let _ = tokio::time::timeout(common::PATIENCE, all_counted).await;
+    assert_eq!(fetched_blocks(node).await, (blocks, 0));
+}
+
+/// The blocks of a range that a node that is stopped does not have.
+fn missing_on_disk(network: &Network, name: &str, range: BlockRange) -> u64 {
+    let data = network.directory(name).join("data");
+    let (store, _, _) = Store::open(&data, &StoreSettings::default()).unwrap();
+    let have = store.view().have().unwrap();
+    have.missing_in(range).map(BlockRange::len).sum()
+}
+
+/// Blocks that a node has taken from peers since it started, and those that it did not need.
+async fn fetched_blocks(node: &TestNode) -> (u64, u64) {
+    let url = format!("http://{}/metrics", node.running.addresses.metrics);
+    let text = reqwest::get(url).await.unwrap().text().await.unwrap();
+    let count = |outcome: &str| {
+        let name = format!("honeygraph_sync_blocks_total{{outcome=\"{outcome}\"}}");
+        let line = text.lines().find(|line| line.starts_with(&name));
+        line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+    };
+    (count("committed"), count("duplicate") + count("refused"))
+}
+
+fn state_height(node: &TestNode) -> BlockNumber {
+    let status = node.running.status();
+    let position = status.borrow().position.clone();
+    position.unwrap().state_height
+}
+
+fn missing(status: &ReplicaStatus, range: BlockRange) -> u64 {
+    status.have.missing_in(range).map(BlockRange::len).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_honeycomb_sends_above_a_gap_is_there_at_once_and_never_fetched() {
+    let network = Network::start();
+    let first = network.fed_node("first", &[]).await;
+    network.produce(250);
+    network.wait_complete(&first).await;
+    let url = first.url();
+    let late = network.node("late", &["--peers", &url]).await;
+    network.wait_complete(&late).await;
+    late.stop().await;
+
+    // While it is away the chain grows; then it hears the newest blocks, and no peer is there.
+    network.produce(450);
+    let late = network.node("late", &[]).await;
+    let height = state_height(&late);
+    let settings = ReceiverSettings {
+        start: Start::Head,
+        ..ReceiverSettings::new(late.ingest_url())
+    };
+    let mut progress = network.honeycomb.add_receiver("late", settings);
+    progress
+        .wait_for(|progress| progress.reported_index.is_some())
+        .await
+        .unwrap();
+    network.produce(350);
+    let head = network.head();
+    let status = late
+        .wait_for("the head", |status| status.have.contains(head))
+        .await;
+    assert_eq!(status.position.as_ref().unwrap().state_height, height);
+    let wanted = BlockRange::new(network.first_block(), head).unwrap();
+    let gap = missing(&status, wanted);
+    assert!((450..=560).contains(&gap), "{gap} missing of {:?}", status.have);
+    // It shows the newest block, and says that it stands above a gap and is not applied.
+    let block = ask(&late, &format!("/api/query/block/{head}/full")).await;
+    let reference = network
+        .honeycomb
+        .read(|chain| chain.block(head).unwrap().block.hash().to_string());
+    assert_eq!(block["blockHash"], reference);
+    assert_eq!(
+        (&block["isFinalized"], &block["isApplied"]),
+        (&false.into(), &false.into())
+    );
+    let gaps = ask(
+        &late,
+        &format!("/api/sync/gaps?from={}&to={head}", network.first_block()),
+    )
+    .await;
+    assert_eq!(
+        (&gaps["totalMissing"], gaps["gaps"].as_array().unwrap().len()),
+        (&gap.into(), 1)
+    );
+    let said = ask(&late, "/api/sync/status").await;
+    assert!(
+        said["head"].as_u64() >= Some(head.get()) && said["stateHeight"] == height.get(),
+        "{said}"
+    );
+    assert_eq!(ask(&late, "/api/sync/capabilities").await["head"], height.get());
+    assert!(ask(&late, &format!("/api/sync/hash/{head}")).await["error"].is_string());
+    network.honeycomb.remove_receiver("late");
+    late.stop().await;
+    network.wait_complete(&first).await;
+    let end = state_height(&first);
+
+    // Nothing of it is lost in a restart, and peers are asked for the gap alone.
+    let needed = missing_on_disk(
+        &network,
+        "late",
+        BlockRange::new(network.first_block(), end).unwrap(),
+    );
+    assert!(
+        (gap..=gap + 1).contains(&needed),
+        "{needed} missing, before it was {gap}"
+    );
+    let late = network.node("late", &["--peers", &url]).await;
+    late.wait_complete(network.first_block(), end).await;
+    network.wait_complete(&late).await;
+    expect_fetched(&late, needed).await;
+    let block = ask(&late, &format!("/api/query/block/{head}/full")).await;
+    assert_eq!(block["isApplied"], serde_json::Value::Null);
+    late.stop().await;
+    first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_periods_are_fetched_before_the_gap_below_them() {
+    let network = Network::start();
+    let first = network.fed_node("first", &[]).await;
+    network.produce(150);
+    let (url, start) = (first.url(), network.first_block());
+    let late = network.node("late", &["--peers", &url]).await;
+    network.wait_complete(&late).await;
+    late.stop().await;
+
+    // A peer that kept nothing of the gap's beginning.
+    network.produce(850);
+    network.wait_complete(&first).await;
+    let kept = [
+        "--peers",
+        &url,
+        "--voters",
+        &url,
+        "--history-blocks",
+        "100",
+        "--max-reorg-depth",
+        "100",
+    ];
+    let pruned = network.empty_node("pruned", &kept).await;
+    let head = network.head();
+    pruned
+        .wait_for("the newest blocks", |status| {
+            status.have.contains(head)
+                && status.position.as_ref().is_some_and(|position| {
+                    position.history_start > start.saturating_add(200) && position.irreversible.is_some()
+                })
+        })
+        .await;
+
+    let pruned_url = pruned.url();
+    let late = network.node("late", &["--peers", &pruned_url]).await;
+    let height = state_height(&late);
+    let newest = BlockRange::new(start.saturating_add(800), head).unwrap();
+    let status = late
+        .wait_for("the newest periods", |status| missing(status, newest) == 0)
+        .await;
+    assert_eq!(status.position.as_ref().unwrap().state_height, height);
+    late.stop().await;
+
+    let end = state_height(&first);
+    let needed = missing_on_disk(&network, "late", BlockRange::new(start, end).unwrap());
+    assert!(
+        needed < end.distance_from(height) - 190,
+        "{needed} are still missing"
+    );
+    let late = network.node("late", &["--peers", &url]).await;
+    late.wait_complete(start, end).await;
+    network.wait_complete(&late).await;
+    expect_fetched(&late, needed).await;
+    for node in [late, pruned, first] {
+        node.stop().await;
     }
 }

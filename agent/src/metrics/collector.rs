@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use honeygraph_chain::peer::Standing;
+use honeygraph_chain::{BlockNumber, BlockRange};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -60,6 +61,7 @@ impl NodeCollector {
                 "Highest stored canonical block",
                 status.have.last().unwrap_or(height).max(height).get(),
             )?;
+            encode_above_gap(&status, height, out)?;
             if let Some(block) = position.irreversible_block() {
                 out.gauge("irreversible_block", "Last irreversible block", block.get())?;
             }
@@ -238,16 +240,29 @@ impl Collector for NodeCollector {
     }
 }
 
+/// What is stored above a gap.
+fn encode_above_gap(status: &ReplicaStatus, height: BlockNumber, out: &mut Writer<'_>) -> fmt::Result {
+    let above = BlockRange::new(height.next(), BlockNumber::MAX);
+    let above = above
+        .ok()
+        .into_iter()
+        .flat_map(|above| status.have.present_in(above));
+    out.gauge(
+        "unapplied_blocks",
+        "Stored blocks above a gap, whose state is not applied yet",
+        above.map(BlockRange::len).sum::<u64>(),
+    )?;
+    out.counter(
+        "unapplied_blocks_discarded",
+        "Blocks stored above a gap that did not fit what came below them",
+        status.counters.ahead_discarded,
+    )
+}
+
 /// Blocks missing between the first wanted one and the highest that is known to exist.
 fn missing_blocks(status: &ReplicaStatus, sync: &SyncView) -> Option<u64> {
     let wanted = crate::api::standing::wanted_range(status, sync)?;
-    Some(
-        status
-            .have
-            .missing_in(wanted)
-            .map(honeygraph_chain::BlockRange::len)
-            .sum(),
-    )
+    Some(status.have.missing_in(wanted).map(BlockRange::len).sum())
 }
 
 /// What a peer is good for now.

@@ -220,10 +220,14 @@ impl Replica {
         due && self.may_commit_stage()
     }
 
-    /// Makes way for a block of a source: what is staged below it is committed, or dropped where it still
-    /// waits for its proof.
-    pub(super) fn settle_stage(&mut self) -> Result<(), StoreError> {
-        if self.may_commit_stage() {
+    /// Makes way for a block of a source: what is staged is committed, or dropped where it still waits for its
+    /// proof and the source has all of it itself. A block that follows something staged needs that to stay.
+    pub(super) fn settle_stage(&mut self, number: BlockNumber) -> Result<(), StoreError> {
+        let has_all = self
+            .running
+            .as_ref()
+            .is_none_or(|running| number == running.tip.number.next());
+        if self.may_commit_stage() || !has_all {
             self.commit_stage()
         } else {
             self.drop_stage();

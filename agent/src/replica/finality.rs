@@ -88,6 +88,7 @@ impl Replica {
             .position()
             .map_or(BlockNumber::default(), |position| position.state_height);
         self.named = self.named.split_off(&height.next());
+        self.learn_chain(document);
         let ahead = document.chain.iter().filter(|delta| delta.hive_block > height);
         self.named.extend(
             ahead
@@ -181,7 +182,8 @@ impl Replica {
         while self.reports.len() > MAX_OPEN_CHECKPOINTS {
             self.reports.pop_last();
         }
-        self.judge_reports(source)
+        self.judge_reports(source)?;
+        self.store_pending_ahead(source)
     }
 
     /// Compares what a source reported with what its own stream computes to.

@@ -4,6 +4,7 @@
 //! A [`Replica`] is synchronous and owns its store; [`ReplicaHandle`] runs one on a thread of its own and is
 //! what the rest of the node holds.
 
+mod ahead;
 mod documents;
 mod extend;
 mod finality;
@@ -15,6 +16,7 @@ mod status;
 mod thread;
 mod tip;
 
+pub use ahead::AheadOutcome;
 pub use extend::{ExtendOutcome, FetchedBlock, Vouched};
 pub use history::HistoryOutcome;
 pub(crate) use reorganize::checkpoint_chain_at;
@@ -27,7 +29,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use honeygraph_chain::checkpoint::Anchor;
+use honeygraph_chain::checkpoint::{Anchor, CheckpointChain};
 use honeygraph_chain::fork::{BlockReference, ForkLimits, ForkTree};
 use honeygraph_chain::network::CheckpointSchedule;
 use honeygraph_chain::quorum::{VoterId, Voters};
@@ -56,7 +58,7 @@ pub struct ReplicaSettings {
     pub commit_interval: Duration,
     /// Blocks that a losing fork is kept for before it ages out.
     pub orphan_blocks: u64,
-    /// Blocks of one source that wait in memory for the gap before them to be filled.
+    /// Blocks of one source that wait in memory while it is not known what they link to.
     pub pending_blocks: usize,
     /// A checkpoint that the operator vouches for: above every report and vote.
     pub trusted_checkpoint: Option<(BlockNumber, ContentId)>,
@@ -86,6 +88,8 @@ pub struct Replica {
     votes: BTreeMap<BlockNumber, BTreeMap<VoterId, Anchor>>,
     /// Content ids that a checkpoint document of somebody trusted names for the checkpoints before it.
     named: BTreeMap<BlockNumber, ContentId>,
+    /// The chain of checkpoints that it names.
+    named_chain: Option<CheckpointChain>,
     /// Who handed over the blocks that no checkpoint proves yet.
     provenance: BTreeMap<BlockNumber, Provenance>,
     /// How far each source's log was taken, to be stored with the next commit.
@@ -117,6 +121,7 @@ impl Replica {
             reports: BTreeMap::new(),
             votes: BTreeMap::new(),
             named: BTreeMap::new(),
+            named_chain: None,
             provenance: BTreeMap::new(),
             cursors: BTreeMap::new(),
             outbox: Vec::new(),

@@ -22,7 +22,11 @@ pub(super) struct SourceView {
     pub(super) head: Option<BlockNumber>,
     /// The last block of its chain that is in the tree.
     pub(super) tip: Option<BlockReference>,
-    /// Blocks that wait for the gap before them, oldest first, without a hole.
+    /// The last block of its chain that is stored above a gap, and not applied yet.
+    pub(super) ahead: Option<BlockReference>,
+    /// Up to here another chain than this source's is stored above the gap.
+    pub(super) strays_to: Option<BlockNumber>,
+    /// Blocks that wait for what they link to, oldest first, without a hole.
     pub(super) pending: VecDeque<PendingBlock>,
     /// Where its log stood after the last checkpoints, so that a period can be asked for again.
     checkpoint_cursors: BTreeMap<BlockNumber, SourceCursor>,
@@ -73,7 +77,7 @@ const CHECKPOINT_CURSORS: usize = 16;
 
 impl SourceView {
     /// Notes where the source's log stands after a block that was taken.
-    fn note_cursor(&mut self, cursor: SourceCursor, is_checkpoint: bool) {
+    pub(super) fn note_cursor(&mut self, cursor: SourceCursor, is_checkpoint: bool) {
         self.cursor = Some(cursor);
         if is_checkpoint {
             self.checkpoint_cursors.insert(cursor.block, cursor);
@@ -100,9 +104,9 @@ impl SourceView {
 #[derive(Debug)]
 pub(super) struct PendingBlock {
     pub(super) number: BlockNumber,
-    operations: Operations,
-    timestamp_ms: u64,
-    cursor: SourceCursor,
+    pub(super) operations: Operations,
+    pub(super) timestamp_ms: u64,
+    pub(super) cursor: SourceCursor,
 }
 
 impl Replica {
@@ -115,11 +119,14 @@ impl Replica {
             SourceEventKind::Connected { .. } => view.connected = true,
             SourceEventKind::Disconnected => {
                 view.connected = false;
+                view.ahead = None;
                 view.set_aside = None;
                 view.pending.clear();
             }
             SourceEventKind::Restarted => {
                 view.tip = None;
+                view.ahead = None;
+                view.strays_to = None;
                 view.set_aside = None;
                 view.pending.clear();
             }
@@ -209,25 +216,28 @@ impl Replica {
             view.pending.clear();
         }
         view.pending.push_back(block);
-        if view.pending.len() > limit {
+        self.take_pending(source)?;
+        if let Some(view) = self.sources.get_mut(source)
+            && view.pending.len() > limit
+        {
             // The oldest are fetched from peers, with the rest of the gap.
             view.pending.pop_front();
         }
-        self.take_pending(source)
+        Ok(())
     }
 
     /// Takes every waiting block of a source whose parent is here.
     fn take_pending(&mut self, source: &SourceId) -> Result<(), StoreError> {
         loop {
-            if self.is_source_at_front(source) {
-                self.settle_stage()?;
+            if let Some(number) = self.source_at_front(source) {
+                self.settle_stage(number)?;
             }
             let step = self.next_step(source)?;
             let Some(view) = self.sources.get_mut(source) else {
                 return Ok(());
             };
             match step {
-                Step::Wait => return Ok(()),
+                Step::Wait => return self.store_pending_ahead(source),
                 Step::Skip => {
                     view.pending.pop_front();
                 }
@@ -245,16 +255,14 @@ impl Replica {
         }
     }
 
-    /// Whether the oldest waiting block of a source is one that peers have sent ahead of it.
-    fn is_source_at_front(&self, source: &SourceId) -> bool {
-        let (Some(view), Some(running)) = (self.sources.get(source), &self.running) else {
-            return false;
-        };
-        view.pending.front().is_some_and(|block| {
-            !running.stage.blocks.is_empty()
-                && block.number > running.tip.number
-                && block.number <= running.stage.tip.number.next()
-        })
+    /// The oldest waiting block of a source, where peers or the store were ahead of it.
+    fn source_at_front(&self, source: &SourceId) -> Option<BlockNumber> {
+        let (view, running) = (self.sources.get(source)?, self.running.as_ref()?);
+        let number = view.pending.front()?.number;
+        let at_front = !running.stage.blocks.is_empty()
+            && number > running.tip.number
+            && number <= running.stage.tip.number.next();
+        at_front.then_some(number)
     }
 
     /// What to do with the oldest waiting block of a source.
@@ -450,6 +458,7 @@ impl Replica {
     pub(super) fn forget_view(&mut self, source: &SourceId) {
         if let Some(view) = self.sources.get_mut(source) {
             view.tip = None;
+            view.ahead = None;
             view.pending.clear();
         }
     }

@@ -19,6 +19,10 @@ pub struct Counters {
     pub committed_blocks: u64,
     /// Blocks that were taken on a quorum, without a hash that can be computed again.
     pub unverified_blocks: u64,
+    /// Blocks that were stored above a gap, to be applied later.
+    pub ahead_blocks: u64,
+    /// Such blocks that were removed again, because they did not fit what came below them.
+    pub ahead_discarded: u64,
     /// Blocks of forks that were kept.
     pub fork_blocks: u64,
     /// Reorganizations done.
@@ -64,8 +68,12 @@ pub struct ReplicaStatus {
     pub have: IntervalSet,
     /// The highest head that sources report.
     pub network_head: Option<BlockNumber>,
-    /// First block that sources have sent but that waits for a gap to be filled.
+    /// First block that sources have sent but that waits in memory: it is not known yet what it links to.
     pub first_pending: Option<BlockNumber>,
+    /// Highest block that a connected source has sent and that is stored above a gap.
+    pub newest_ahead: Option<BlockNumber>,
+    /// First block near the head that can be stored before the gap below it is filled; none where no long gap is.
+    pub ahead_from: Option<BlockNumber>,
     /// The newest checkpoint above the state height that somebody trusted reports.
     pub newest_reported: Option<(BlockNumber, ContentId)>,
     /// What the voters agree on there, if they do.
@@ -111,6 +119,8 @@ impl Replica {
             have: durable.have,
             network_head: self.network_head(),
             first_pending: self.first_pending(),
+            newest_ahead: self.newest_ahead(),
+            ahead_from: self.ahead_from(newest_reported),
             newest_reported,
             newest_agreed: newest_reported.and_then(|(number, _)| self.agreed_anchor(number)),
             conflicts: self.conflicts(),

@@ -10,8 +10,8 @@ use honeygraph_chain::{BlockNumber, BlockRange, Operations};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    ExtendOutcome, FetchedBlock, HistoryOutcome, Replica, ReplicaStatus, StartDocuments, StartError,
-    StoreError, Vouched,
+    AheadOutcome, ExtendOutcome, FetchedBlock, HistoryOutcome, Replica, ReplicaStatus, StartDocuments,
+    StartError, StoreError, Vouched,
 };
 use crate::ingest::{SourceCommand, SourceEvent, SourceId};
 use crate::store::{CheckpointRecord, Transaction};
@@ -201,6 +201,11 @@ impl ReplicaHandle {
         self.ask(move |replica| replica.fill_history(&blocks)).await
     }
 
+    /// See [`Replica::store_ahead`].
+    pub async fn store_ahead(&self, blocks: Vec<FetchedBlock>) -> Result<AheadOutcome, ReplicaGone> {
+        self.ask(move |replica| replica.store_ahead(&blocks)).await
+    }
+
     /// See [`Replica::learn_checkpoints`].
     pub async fn learn_checkpoints(&self, records: Vec<CheckpointRecord>) -> Result<usize, ReplicaGone> {
         self.ask(move |replica| replica.learn_checkpoints(&records)).await
@@ -303,7 +308,8 @@ impl ReplicaThread {
         mut sources: mpsc::Receiver<SourceEvent>,
     ) -> Result<(), StoreError> {
         loop {
-            if self.is_behind() && jobs.is_empty() && sources.is_empty() {
+            let stored = !self.is_held() && self.replica.can_apply_stored();
+            if self.is_behind() && jobs.is_empty() && sources.is_empty() && !stored {
                 // Nothing to apply meanwhile: say as soon as possible that it is durable.
                 self.replica.settle()?;
                 self.status.send_replace(Arc::new(self.replica.status()));
@@ -337,6 +343,11 @@ impl ReplicaThread {
                     None => return self.replica.finish(),
                     Some(event) => self.replica.on_source(event, unix_seconds())?,
                 },
+                () = std::future::ready(()), if stored => {}
+            }
+            if stored && !self.is_held() {
+                // A part at a time, so that neither waits for the other for long.
+                self.replica.apply_stored()?;
             }
             for message in self.replica.take_outbox() {
                 // Without anybody to send it, the source's own checkpoints go on telling.

@@ -44,6 +44,8 @@ pub(super) struct BrokenLink {
 /// Where the walk stands. Holds the log of one period.
 pub(super) struct ChainWalk {
     schedule: CheckpointSchedule,
+    /// Above this block the checkpoints are not known yet: nothing of it is applied.
+    applied: Option<BlockNumber>,
     /// The last block, while it is sound.
     block: Option<(BlockNumber, ContentId)>,
     /// Number and content id of the last checkpoint.
@@ -58,11 +60,18 @@ impl ChainWalk {
     pub(super) const fn new(schedule: CheckpointSchedule) -> Self {
         Self {
             schedule,
+            applied: None,
             block: None,
             checkpoint: None,
             chain: None,
             delta: None,
         }
+    }
+
+    /// The walk over a store where no block above `height` is applied.
+    pub(super) fn applied_to(mut self, height: BlockNumber) -> Self {
+        self.applied = Some(height);
+        self
     }
 
     /// The chain of checkpoints as far as the walk has come, where it is known.
@@ -76,6 +85,7 @@ impl ChainWalk {
         let before = number.previous();
         let expected = match (self.checkpoint, self.block) {
             (Some((at, id)), _) if Some(at) == before => Some(id),
+            (_, Some((at, _))) if Some(at) == before && self.names_unknown(at) => None,
             (_, Some((at, hash))) if Some(at) == before => Some(hash),
             _ => None,
         };
@@ -97,6 +107,11 @@ impl ChainWalk {
             }),
             _ => Ok(()),
         }
+    }
+
+    /// Whether the block after this one names a checkpoint that is not known yet.
+    fn names_unknown(&self, number: BlockNumber) -> bool {
+        self.applied.is_some_and(|height| number > height) && self.schedule.kind_at(number).is_some()
     }
 
     /// Goes past a block that is damaged: what hangs on it cannot be proven.

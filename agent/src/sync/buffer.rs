@@ -75,6 +75,27 @@ impl Buffer {
         self.runs.remove(&start)
     }
 
+    /// The last of the blocks that are here without a hole from a block on.
+    pub(super) fn covered_from(&self, start: BlockNumber) -> Option<BlockNumber> {
+        let mut end = None;
+        let mut next = start;
+        for held in self.runs.values().filter_map(Run::range) {
+            if held.contains(next) {
+                end = Some(held.end());
+                next = held.end().next();
+            }
+        }
+        end
+    }
+
+    /// Takes the blocks of a range out, lowest first; the rest of the runs that they are part of stays.
+    pub(super) fn take_range(&mut self, range: BlockRange) -> Vec<Run> {
+        let parts = self.runs.values().map(|run| run.part(range));
+        let taken = parts.filter(|part| !part.blocks.is_empty()).collect();
+        self.discard(range);
+        taken
+    }
+
     /// Every run, lowest first.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Run> {
         self.runs.values()
@@ -116,6 +137,15 @@ mod tests {
         assert_eq!(held(&buffer), [(0, 2), (3, 34), (35, 39)]);
         assert_eq!(buffer.take(at(3)).unwrap().blocks.len(), 32);
         assert!(buffer.take(at(4)).is_none());
+        buffer.put(run(40..50));
+        assert_eq!(buffer.covered_from(at(37)), Some(at(49)));
+        assert_eq!(buffer.covered_from(at(50)), None);
+        let taken = buffer.take_range(BlockRange::new(at(37), at(44)).unwrap());
+        assert_eq!(
+            taken.iter().map(|run| run.blocks.len()).collect::<Vec<_>>(),
+            [3, 5]
+        );
+        assert_eq!(held(&buffer), [(0, 2), (35, 36), (45, 49)]);
         buffer.discard(BlockRange::new(at(0), at(99)).unwrap());
         assert!(held(&buffer).is_empty());
     }

@@ -59,8 +59,10 @@ pub enum Event {
     WantedChanged {
         /// Every block that is not committed and should be.
         missing: IntervalSet,
-        /// Blocks from here on, near the head, come first, then the gaps below.
+        /// Blocks from here on, above the commit front, come first, then the gaps below.
         near_from: BlockNumber,
+        /// Blocks at the head that are wanted before all others, although they cannot be applied yet.
+        head_first: Option<BlockRange>,
     },
     /// Everything from `near_from` up to and including this block is committed.
     CommitFrontMoved {

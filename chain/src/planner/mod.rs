@@ -5,9 +5,9 @@
 //! actions. [`Planner::next_wake`] says when it wants to be asked again without an event.
 //!
 //! Every wanted block is in exactly one state: missing (perhaps not before some time), in flight, buffered,
-//! verified (handed over to be committed) or quarantined. Near the head comes first, then the gaps below; in
-//! each region the lowest missing range is always allowed, everything behind it only within three limits:
-//! requests in flight, blocks and bytes.
+//! verified (handed over to be committed) or quarantined. What is wanted at the head at once comes first, then
+//! everything above the commit front, then the gaps below; in each region the lowest missing range is always
+//! allowed, everything behind it only within three limits: requests in flight, blocks and bytes.
 //!
 //! A range that failed waits: for a back-off, or in quarantine. It waits for the peers that were there. One that
 //! is new, comes back from a ban or an open circuit, or has got the blocks since, is asked at once, and once.
@@ -62,6 +62,7 @@ pub struct Planner {
     random: ChaCha8Rng,
     clock: SteadyClock,
     near_from: BlockNumber,
+    head_first: Option<BlockRange>,
     ranges: RangeTable,
     peers: PeerTable,
     requests: BTreeMap<RequestId, Request>,
@@ -93,6 +94,7 @@ impl Planner {
             random: ChaCha8Rng::seed_from_u64(seed),
             clock: SteadyClock::default(),
             near_from: BlockNumber::default(),
+            head_first: None,
             ranges: RangeTable::default(),
             peers: PeerTable::default(),
             requests: BTreeMap::new(),
@@ -120,13 +122,18 @@ impl Planner {
         std::mem::take(&mut self.actions)
     }
 
-    /// The region near the head, then the one below.
+    /// What is wanted at the head at once, the rest above the commit front, and what is below it: in this order.
     fn regions(&self) -> impl Iterator<Item = BlockRange> + use<> {
         let near = ranges::span(self.near_from, BlockNumber::MAX);
         let older = self
             .near_from
             .previous()
             .map(|end| ranges::span(BlockNumber::default(), end));
-        std::iter::once(near).chain(older)
+        let first = self.head_first.filter(|first| first.start() > self.near_from);
+        let below = first.map_or(near, |first| {
+            ranges::span(near.start(), first.start().saturating_sub(1))
+        });
+        let above = first.and_then(|first| ranges::after(first, near.end()));
+        first.into_iter().chain([below]).chain(above).chain(older)
     }
 }

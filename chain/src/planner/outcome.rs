@@ -21,8 +21,13 @@ impl Planner {
                 .peers
                 .iter_mut()
                 .for_each(|peer| peer.score.observe(now.wall)),
-            Event::WantedChanged { missing, near_from } => {
+            Event::WantedChanged {
+                missing,
+                near_from,
+                head_first,
+            } => {
                 self.near_from = near_from;
+                self.head_first = head_first;
                 let gone = self.ranges.replace_wanted(missing);
                 self.discard(gone);
             }

@@ -39,6 +39,7 @@ fn wanted(range: BlockRange) -> Event {
     Event::WantedChanged {
         missing: IntervalSet::from(range),
         near_from: BlockNumber::default(),
+        head_first: None,
     }
 }
 
@@ -105,8 +106,9 @@ fn check(planner: &Planner) -> Result<(), String> {
     }
     let blocks = status.in_flight_blocks + status.buffered_blocks + status.verified_blocks;
     let bytes = status.held_bytes + status.awaited_bytes_max;
-    // The fronts of both regions, each with a hedge, may exceed the limits.
-    let slack = 4;
+    // The fronts of the regions (two more around what comes first at the head), each with a hedge, may exceed the
+    // limits.
+    let slack = 8;
     if status.requests_in_flight > settings.in_flight_max
         || planner.peers.iter().count() > settings.peers_max
         || blocks > settings.buffer_blocks_max + slack * settings.range_blocks_max

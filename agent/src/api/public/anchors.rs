@@ -53,7 +53,7 @@ pub(super) async fn anchors(
     }))
 }
 
-/// The hash of a canonical block.
+/// The hash of a canonical block whose state is applied.
 #[utoipa::path(get, path = "/api/sync/hash/{block}", tag = "sync",
     params(("block" = u64, Path, description = "The block")),
     responses(
@@ -70,9 +70,15 @@ pub(super) async fn hash(
         let stored = view
             .block(block)?
             .ok_or_else(|| ApiError::block_not_found(block))?;
-        let irreversible = view
-            .position()?
-            .and_then(|position| position.irreversible_block());
+        let position = view.position()?;
+        // What stands above a gap is not applied: this node does not stand on it yet.
+        if position
+            .as_ref()
+            .is_some_and(|position| block > position.state_height)
+        {
+            return Err(ApiError::block_not_found(block));
+        }
+        let irreversible = position.and_then(|position| position.irreversible_block());
         Ok(HashAnswer {
             block_num: block,
             block_hash: stored.hash,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use honeygraph_chain::{BlockNumber, BlockRange};
 
 use crate::api::Node;
 use crate::wire::PROTOCOL_VERSION;
@@ -19,13 +20,24 @@ const FEATURES: [&str; 5] = ["batch", "anchors", "checkpoints", "documents", "st
 pub(super) async fn capabilities(State(node): State<Arc<Node>>) -> Json<Capabilities> {
     let status = node.status();
     let position = status.position.as_ref();
+    // What stands above a gap is not applied: nobody is to count on it.
+    let applied = BlockRange::new(
+        BlockNumber::default(),
+        position.map_or(BlockNumber::MAX, |position| position.state_height),
+    );
+    let served = || {
+        applied
+            .ok()
+            .into_iter()
+            .flat_map(|applied| status.have.present_in(applied))
+    };
     Json(Capabilities {
         protocol: PROTOCOL_VERSION,
         network: node.settings.network.clone(),
         peer_id: node.settings.peer_id.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        base: status.have.first(),
-        head: status.have.last(),
+        base: served().next().map(BlockRange::start),
+        head: served().last().map(BlockRange::end),
         lib: position.and_then(crate::store::Position::irreversible_block),
         batch: BatchLimits::default(),
         features: FEATURES.into_iter().map(str::to_owned).collect(),

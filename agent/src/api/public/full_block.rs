@@ -133,6 +133,8 @@ fn shape(
         }
         Place::Canonical => {
             let irreversible = position.and_then(Position::irreversible_block);
+            let height = position.map(|position| position.state_height);
+            full.is_applied = height.is_some_and(|height| number > height).then_some(false);
             full.is_finalized = irreversible.is_some_and(|highest| number <= highest);
             if let Some(undo) = view.undo(number)? {
                 full.operations = with_previous_values(full.operations.into_vec(), undo)

@@ -63,7 +63,10 @@ impl Check<'_> {
     pub(super) fn chain(&mut self, position: Option<&Position>, have: &IntervalSet) {
         let schedule = position.map_or(CheckpointSchedule::default(), |position| position.schedule);
         let mut walk = Walk {
-            chain: ChainWalk::new(schedule),
+            chain: match position {
+                Some(position) => ChainWalk::new(schedule).applied_to(position.state_height),
+                None => ChainWalk::new(schedule),
+            },
             position,
             last: None,
             stored: IntervalSet::new(),

@@ -40,6 +40,7 @@ impl SyncEngine {
         if halted {
             return;
         }
+        self.hand_over_ahead();
         if self.front_waits() {
             return self.hand_over_history();
         }

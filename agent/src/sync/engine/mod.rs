@@ -2,6 +2,7 @@
 //!
 //! Everything slow is a task of its own that comes back as a [`Done`]; what decides is the planner.
 
+mod ahead;
 mod boot;
 mod claims;
 mod commands;
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use honeygraph_chain::interval::IntervalSet;
 use honeygraph_chain::peer::{PeerFault, PeerId, PeerScore};
 use honeygraph_chain::planner::{Action, BlameLedger, Event, FetchFault, FetchOrder, Planner, RequestId};
-use honeygraph_chain::{BlockNumber, ContentId};
+use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,7 @@ use crate::peers::registry::{PeerRegistry, PeerSource};
 use crate::replica::{ReplicaGone, ReplicaHandle, ReplicaStatus};
 use crate::store::{PeerRecord, Store, StoreError};
 use crate::wire::shapes::SyncMode;
+use ahead::AheadState;
 use boot::Boot;
 use claims::{HeadDoubts, HistoryReach};
 use commands::GapRun;
@@ -63,6 +65,7 @@ enum Done {
     },
     Handed(Handed),
     HistoryStored(history::Stored),
+    AheadStored(ahead::Stored),
     Learned {
         range: honeygraph_chain::BlockRange,
         learned: bool,
@@ -106,12 +109,15 @@ pub struct SyncEngine {
     handing: usize,
     committed: BlockNumber,
     history: HistoryState,
+    ahead: AheadState,
     /// How far below the stored history blocks are wanted, and the lowest block that peers claim.
     reach: HistoryReach,
     claimed_base: Option<BlockNumber>,
     doubts: HeadDoubts,
     ledger: BlameLedger,
     wanted: IntervalSet,
+    /// What of it is wanted at the head, before all else.
+    head_first: Option<BlockRange>,
     boot: Boot,
     run: Option<GapRun>,
     named: Option<ContentId>,
@@ -220,11 +226,13 @@ impl SyncEngine {
             handing: 0,
             committed: BlockNumber::default(),
             history: HistoryState::default(),
+            ahead: AheadState::default(),
             reach: HistoryReach::default(),
             claimed_base: None,
             doubts: HeadDoubts::default(),
             ledger: BlameLedger::new(LEDGER),
             wanted: IntervalSet::default(),
+            head_first: None,
             boot: Boot::default(),
             run: None,
             named: None,
@@ -303,6 +311,7 @@ impl SyncEngine {
             Done::Fetched { order, answer } => self.on_fetched(&order, answer),
             Done::Handed(handed) => self.on_handed(handed),
             Done::HistoryStored(stored) => self.on_history_stored(stored),
+            Done::AheadStored(stored) => self.on_ahead_stored(stored),
             Done::Learned { range, learned } => self.on_learned(range, learned),
             Done::Said(said) => self.on_said(said),
             Done::Heard(heard) => self.on_heard(heard),

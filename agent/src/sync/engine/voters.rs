@@ -106,9 +106,15 @@ impl SyncEngine {
         self.naming = true;
         let (client, replica) = (self.client.clone(), self.replica.clone());
         let target = self.document_target(id);
+        let directory = self.settings.documents_directory.clone();
         self.tasks.spawn(async move {
+            if let Err(error) = tokio::fs::create_dir_all(&directory).await {
+                tracing::warn!(directory = %directory.display(), %error, "no place for documents");
+                return Done::Named { id, learned: false };
+            }
             for url in urls {
-                if client.document(&url, id, &target).await.is_err() {
+                if let Err(error) = client.document(&url, id, &target).await {
+                    tracing::debug!(%url, %id, %error, "no document");
                     continue;
                 }
                 let Ok(Some(bytes)) = read_delta(&target.path).await else {

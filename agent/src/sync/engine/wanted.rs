@@ -51,7 +51,9 @@ impl SyncEngine {
             .iter()
             .filter(|gap| is_gap(gap) && self.wanted.present_in(*gap).next().is_none());
         self.gaps_detected += new_gaps.count() as u64;
-        if missing != self.wanted {
+        let head_first = Self::head_first(&status, &missing);
+        if missing != self.wanted || head_first != self.head_first {
+            self.head_first = head_first;
             self.wanted = missing.clone();
             let fetching = if self.settings.enabled || self.run.is_some() {
                 missing
@@ -61,6 +63,7 @@ impl SyncEngine {
             self.step(Event::WantedChanged {
                 missing: fetching,
                 near_from: committed.next(),
+                head_first,
             });
         }
         if self
@@ -84,6 +87,11 @@ impl SyncEngine {
             .unwrap_or_default()
     }
 
+    /// What is wanted at the head before the gap below it.
+    fn head_first(status: &ReplicaStatus, missing: &IntervalSet) -> Option<BlockRange> {
+        BlockRange::new(status.ahead_from?, missing.last()?).ok()
+    }
+
     /// The highest block to fetch from peers. What a source that stands at the front is about to send need
     /// not be fetched.
     fn target(&self, status: &ReplicaStatus, position: &Position) -> BlockNumber {
@@ -95,8 +103,12 @@ impl SyncEngine {
         if follows || position.halted.is_some() {
             return height;
         }
+        // Nor what it has sent already, above a gap.
         if let Some(pending) = status.first_pending {
             return pending.saturating_sub(1).max(height);
+        }
+        if let Some(ahead) = status.newest_ahead {
+            return ahead.max(height);
         }
         let strangers = || self.highest_head(PeerSource::Discovered);
         self.network_head()
@@ -178,7 +190,9 @@ impl SyncEngine {
         let status = self.status.borrow().clone();
         let Some(position) = &status.position else { return };
         self.claimed_base = self.claimed_bases().min();
-        let lowest = status.have.first().unwrap_or(position.state_height.next());
+        let next = position.state_height.next();
+        // What stands above a gap is no history.
+        let lowest = status.have.first().unwrap_or(next).min(next);
         let kept = match self.settings.history {
             History::All => BlockNumber::default(),
             // The deltas since the last full state are computed from their blocks for those who start from them.

@@ -50,6 +50,9 @@ pub struct FullBlock {
     /// Whether it is at or below the last irreversible block.
     #[serde(default, deserialize_with = "null_as_default")]
     pub is_finalized: bool,
+    /// False where it stands above a gap: stored, but its state is not applied. Left out otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_applied: Option<bool>,
     /// Its operations.
     #[serde(default, deserialize_with = "null_as_default")]
     #[schema(value_type = Vec<FullOperation>)]
@@ -233,6 +236,7 @@ impl FullBlock {
             timestamp,
             fork_id: MAIN_FORK.to_owned(),
             is_finalized: false,
+            is_applied: None,
             operations,
             peer_id: peer_id.to_owned(),
         }

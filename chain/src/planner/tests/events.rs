@@ -109,6 +109,7 @@ fn event(planner: &Planner, a_move: Move, now: &mut Duration) -> Event {
                 .map(|(start, length)| BlockRange::starting_at(number(start), length.max(1)))
                 .collect(),
             near_from: number(near),
+            head_first: (near % 2 == 0).then(|| BlockRange::starting_at(number(near + 30), 40)),
         },
         Move::Front(front) => Event::CommitFrontMoved { front: number(front) },
         Move::Seen(index, kind, available) => Event::PeerSeen {

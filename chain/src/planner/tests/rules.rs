@@ -62,12 +62,38 @@ fn near_the_head_comes_first() {
         Event::WantedChanged {
             missing: IntervalSet::from_iter([range(1, 5_000), range(9_950, 9_960)]),
             near_from: number(9_000),
+            head_first: None,
         },
         START,
     );
     let orders = fetches(&planner.step(seen(0, BATCH, all()), START));
     let starts: Vec<u64> = orders.iter().map(|order| order.range.start().get()).collect();
     assert_eq!(starts, [9_950, 1]);
+}
+
+#[test]
+fn what_is_wanted_at_the_head_at_once_comes_before_the_gap() {
+    let mut planner = planner();
+    planner.step(
+        Event::WantedChanged {
+            missing: IntervalSet::from_iter([range(1, 60), range(102, 9_960)]),
+            near_from: number(102),
+            head_first: Some(range(9_802, 9_960)),
+        },
+        START,
+    );
+    let mut waiting = fetches(&planner.step(seen(0, BATCH, all()), START));
+    let mut starts = Vec::new();
+    while starts.len() < 4 {
+        let order = waiting.remove(0);
+        starts.push(order.range.start().get());
+        waiting.extend(fetches(&succeed(&mut planner, &order, START)));
+        check(&planner).unwrap();
+    }
+    assert_eq!(starts, [9_802, 9_902, 102, 302]);
+    // Above what comes first the rest follows, and the gaps below come last.
+    planner.step(wanted(range(102, 9_960)), START);
+    assert_eq!(planner.regions().count(), 1);
 }
 
 #[test]
