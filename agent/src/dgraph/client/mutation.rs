@@ -113,7 +113,8 @@ impl Value {
 /// What stands for every value of a predicate in a deletion.
 const EVERY_VALUE: &str = "_STAR_ALL";
 
-/// Facts that are set and deleted together; within one mutation Dgraph deletes first.
+/// Facts that are set and deleted together. One fact, or one predicate of a node that is cleared, must not be
+/// in both: Dgraph does them in any order, and what stands after it is chance.
 ///
 /// Facts are sent typed, not as text: nothing in a value can be taken for syntax.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::network::CheckpointKind;
-use honeygraph_chain::{BlockNumber, Path};
+use honeygraph_chain::{BlockNumber, ContentId, Path};
 
 use super::region::Region;
 use super::schema::predicate as p;
@@ -105,6 +105,25 @@ impl BlockRow {
         Ok(())
     }
 
+    /// Writes it in the place of another row. Within one mutation nothing may be both taken away and set: Dgraph
+    /// does the two in any order. So only what the new row does not have is taken away.
+    pub fn put_over(self, old: &Self, region: &Region, facts: &mut Mutation) -> Result<(), StoreError> {
+        let node = region.block(self.number);
+        for path in old.paths.difference(&self.paths) {
+            facts.delete(node, p::OP_PATH, path.as_str());
+        }
+        for account in old.accounts.difference(&self.accounts) {
+            facts.delete(node, p::OP_ACCOUNT, account.as_str());
+        }
+        if self.timestamp_ms.is_none() {
+            facts.clear(node, p::TIMESTAMP);
+        }
+        if !self.is_unverified {
+            facts.clear(node, p::VERIFICATION);
+        }
+        self.put(region, facts)
+    }
+
     /// Writes it as a block that is not on the canonical chain any more, on the fork that ends with `fork`. It
     /// has no paths and accounts there: it would be taken for the newest.
     pub fn put_orphan(self, node: Uid, fork: &str, facts: &mut Mutation) -> Result<(), StoreError> {
@@ -136,7 +155,15 @@ fn put_content(
     facts.set(node, p::OPERATIONS, operations);
 }
 
-/// Takes back everything that stands on the node of a block number, lists too.
+/// Takes back a block of a fork, which is on the canonical chain again.
+pub fn clear_orphan(region: &Region, hash: ContentId, facts: &mut Mutation) {
+    for predicate in BLOCK_PREDICATES.into_iter().chain([p::FORK_ID]) {
+        facts.clear(region.orphan(hash), predicate);
+    }
+}
+
+/// Takes back everything that stands on the node of a block number, lists too. Not together with a block that
+/// is put there: see [`BlockRow::put_over`].
 pub fn clear_block(region: &Region, number: BlockNumber, facts: &mut Mutation) {
     for predicate in BLOCK_PREDICATES {
         facts.clear(region.block(number), predicate);

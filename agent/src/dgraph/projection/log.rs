@@ -1,12 +1,12 @@
 //! Where the log stands, and what a step takes out of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::{BlockNumber, BlockRange};
 
 use super::cursor::{Cursor, StateCursor};
-use super::facts::{BlockRow, clear_block, put_checkpoint, put_fork, put_state};
+use super::facts::{BlockRow, clear_block, clear_orphan, put_checkpoint, put_fork, put_state};
 use super::plan::{CursorBlock, LogPosition, StateStep, Step};
 use super::region::Region;
 use super::touched::{StateNode, touched_by_leaves, touched_by_orphan};
@@ -120,6 +120,8 @@ pub(super) fn gather(
     step: &Step,
 ) -> Result<Option<(Mutation, Cursor)>, StoreError> {
     let mut facts = Mutation::new();
+    // What stands on the nodes of blocks that come.
+    let mut replaced = BTreeMap::new();
     let (range, state, ancestor) = match step {
         Step::Blocks { range, state } => (*range, *state, cursor.applied),
         Step::Reorganize {
@@ -128,16 +130,19 @@ pub(super) fn gather(
             range,
             state,
         } => {
-            for number in orphaned.iter() {
-                clear_block(region, number, &mut facts);
-            }
             if let Some(tip) = cursor.applied {
                 let fork = tip.hash.to_string();
                 put_fork(region, tip, *ancestor, &mut facts)?;
                 for (number, stored) in orphans_from(view, tip)? {
-                    let node = region.orphan(stored.hash);
-                    BlockRow::of(number, &stored)?.put_orphan(node, &fork, &mut facts)?;
+                    let row = BlockRow::of(number, &stored)?;
+                    row.clone()
+                        .put_orphan(region.orphan(stored.hash), &fork, &mut facts)?;
+                    replaced.insert(number, row);
                 }
+            }
+            let stays = |number| range.is_some_and(|range| range.contains(number));
+            for number in orphaned.iter().filter(|number| !stays(*number)) {
+                clear_block(region, number, &mut facts);
             }
             (*range, *state, Some(*ancestor))
         }
@@ -147,7 +152,14 @@ pub(super) fn gather(
     if let Some(range) = range {
         for row in view.blocks(range) {
             let (number, stored) = row?;
-            BlockRow::of(number, &stored)?.put(region, &mut facts)?;
+            let row = BlockRow::of(number, &stored)?;
+            match replaced.get(&number) {
+                Some(old) => row.put_over(old, region, &mut facts)?,
+                None => row.put(region, &mut facts)?,
+            }
+            if !replaced.is_empty() {
+                clear_orphan(region, stored.hash, &mut facts);
+            }
             applied = Some(BlockReference {
                 number,
                 hash: stored.hash,

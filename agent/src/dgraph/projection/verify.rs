@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use honeygraph_chain::{BlockNumber, BlockRange, PathKey};
 
-use super::facts::{BlockRow, clear_block, clear_state, put_checkpoint, put_state};
+use super::facts::{BlockRow, clear_state, put_checkpoint, put_state};
 use super::region::Region;
 use super::replacement::{Judged, StoredState, judge};
 use super::touched::StateNode;
@@ -44,9 +44,10 @@ pub(super) fn repair_blocks(
         let expected = BlockRow::of(number, &stored)?;
         let stands = found.remove(&number);
         if stands.as_ref() != Some(&expected) {
-            tracing::debug!(block = %number, ?stands, ?expected, "block differs in dgraph");
-            clear_block(region, number, &mut repair.facts);
-            expected.put(region, &mut repair.facts)?;
+            match stands {
+                Some(old) => expected.put_over(&old, region, &mut repair.facts)?,
+                None => expected.put(region, &mut repair.facts)?,
+            }
             if let Some(record) = view.checkpoint(number)? {
                 put_checkpoint(region, &record, &mut repair.facts)?;
             }
