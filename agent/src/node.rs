@@ -110,8 +110,8 @@ impl RunningNode {
             async move { ingest.serve(listeners.ingest, shutdown).await }
         });
         let outbox_task = tokio::spawn(tell_sources(ingest, to_sources));
-        let (projection_task, projection_status) =
-            projection(&config, &peer_id, &store, &replica, &metrics, &shutdown)?;
+        let projection = projection(&config, &peer_id, &store, &replica, &metrics, &shutdown)?;
+        let projection_status = projection.as_ref().map(|running| running.status.clone());
         metrics.collect(NodeCollector::new(
             store.clone(),
             replica.status(),
@@ -144,7 +144,7 @@ impl RunningNode {
             ingest_task,
             outbox_task,
             api_task,
-            projection_task,
+            projection_task: projection.map(|running| running.task),
         })
     }
 
@@ -261,6 +261,12 @@ fn api_settings(config: &Config, peer_id: PeerId) -> anyhow::Result<ApiSettings>
 }
 
 /// The Dgraph that the node keeps in step, as the API reads it.
+/// A projection that follows the log, and where it stands.
+struct RunningProjection {
+    task: JoinHandle<()>,
+    status: watch::Receiver<ProjectionStatus>,
+}
+
 /// Follows the log with Dgraph, where one is configured.
 fn projection(
     config: &Config,
@@ -269,9 +275,9 @@ fn projection(
     replica: &ReplicaHandle,
     metrics: &Metrics,
     shutdown: &CancellationToken,
-) -> anyhow::Result<(Option<JoinHandle<()>>, Option<watch::Receiver<ProjectionStatus>>)> {
+) -> anyhow::Result<Option<RunningProjection>> {
     let Some(dgraph) = &config.dgraph else {
-        return Ok((None, None));
+        return Ok(None);
     };
     let (status, seen) = ProjectionStatus::channel();
     let service = ProjectionService {
@@ -290,7 +296,7 @@ fn projection(
         metrics: metrics.clone(),
     };
     let task = tokio::spawn(service.run(replica.status(), shutdown.child_token()));
-    Ok((Some(task), Some(seen)))
+    Ok(Some(RunningProjection { task, status: seen }))
 }
 
 fn dgraph_view(

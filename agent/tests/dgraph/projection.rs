@@ -209,9 +209,7 @@ async fn shared(program: std::path::PathBuf, directory: std::path::PathBuf) {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(180), both)
-        .await
-        .unwrap();
+    tokio::time::timeout(Duration::from_mins(3), both).await.unwrap();
     assert_eq!(one.cursor(), two.cursor());
     assert_eq!(verify(&mut one).await, (0, 0));
     assert_eq!(verify(&mut two).await, (0, 0));

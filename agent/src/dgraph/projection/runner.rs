@@ -29,7 +29,7 @@ const IDLE: Duration = Duration::from_secs(10);
 const VERIFY: Duration = Duration::from_secs(1);
 
 /// How long a replacement of the state by somebody else may stand still before it counts as left.
-const LEFT: Duration = Duration::from_secs(60);
+const LEFT: Duration = Duration::from_mins(1);
 
 /// Steps that a writer claims at once where others write too, and how long they are its own.
 const CLAIMED_STEPS: u64 = 10;
@@ -211,7 +211,7 @@ impl<T: Target> Projection<T> {
             self.cursor = None;
             tokio::select! {
                 () = stop.cancelled() => return,
-                changed = changes.changed() => if changed.is_err() { return },
+                moved = changes.changed() => if moved.is_err() { return },
                 () = tokio::time::sleep(wait) => {}
             }
         }
