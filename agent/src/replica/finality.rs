@@ -81,6 +81,41 @@ impl Replica {
             .find_map(|number| Some((number, self.reported_checkpoint(number)?)))
     }
 
+    /// The newest checkpoint above the state height that is trusted enough to start from: the operator named
+    /// it, or more than half of the configured weight stands behind its content id. Where at most one voter is
+    /// configured, any report will do if there is nothing better.
+    pub fn newest_supported(&self) -> Option<(BlockNumber, ContentId)> {
+        let height = self.writer.position().map(|position| position.state_height);
+        let is_ahead = |number: BlockNumber| height.is_none_or(|height| number > height);
+        let trusted = self
+            .settings
+            .trusted_checkpoint
+            .filter(|(number, _)| is_ahead(*number));
+        let numbers: BTreeSet<_> = self.reports.keys().chain(self.votes.keys()).copied().collect();
+        let supported = numbers
+            .into_iter()
+            .rev()
+            .filter(|number| is_ahead(*number))
+            .find_map(|number| Some((number, self.supported_checkpoint(number)?)));
+        // What the operator named goes before what others say of the same checkpoint.
+        let newest = trusted.into_iter().chain(supported).rev().max_by_key(|(number, _)| *number);
+        let may_take_any = self.settings.voters.is_single();
+        newest.or_else(|| may_take_any.then(|| self.newest_reported()).flatten())
+    }
+
+    /// The content id that more than half of the configured weight gives a checkpoint, in reports and votes
+    /// together. A voter that does both is heard once, with its vote.
+    fn supported_checkpoint(&self, number: BlockNumber) -> Option<ContentId> {
+        let reports = self.reports.get(&number).into_iter().flatten();
+        let reports = reports.map(|(source, id)| (VoterId(source.to_string()), *id));
+        let votes = self.votes.get(&number).into_iter().flatten();
+        let votes = votes.map(|(voter, anchor)| (voter.clone(), anchor.state_hash));
+        match self.settings.voters.decide(reports.chain(votes)) {
+            Agreement::Agreed { value, .. } => Some(value),
+            Agreement::Conflict | Agreement::Undecided => None,
+        }
+    }
+
     /// Learns the checkpoints that a trusted delta document names: its content id was checked.
     pub fn learn_named(&mut self, document: &DeltaDocument) {
         let height = self

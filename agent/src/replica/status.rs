@@ -68,6 +68,8 @@ pub struct ReplicaStatus {
     pub first_pending: Option<BlockNumber>,
     /// The newest checkpoint above the state height that somebody trusted reports.
     pub newest_reported: Option<(BlockNumber, ContentId)>,
+    /// The newest one that is trusted enough to start from.
+    pub newest_supported: Option<(BlockNumber, ContentId)>,
     /// What the voters agree on there, if they do.
     pub newest_agreed: Option<Anchor>,
     /// Checkpoints of this replica that voters contradict: theirs can have no majority any more.
@@ -90,7 +92,7 @@ impl Replica {
     /// Where the replica stands.
     pub fn status(&self) -> ReplicaStatus {
         let running = self.running.as_ref();
-        let newest_reported = self.newest_reported();
+        let newest_supported = self.newest_supported();
         let canonical = |hash| {
             running.is_some_and(|running| running.tree.is_on_chain_of(hash, running.tip.reference().hash))
         };
@@ -111,8 +113,9 @@ impl Replica {
             have: durable.have,
             network_head: self.network_head(),
             first_pending: self.first_pending(),
-            newest_reported,
-            newest_agreed: newest_reported.and_then(|(number, _)| self.agreed_anchor(number)),
+            newest_reported: self.newest_reported(),
+            newest_supported,
+            newest_agreed: newest_supported.and_then(|(number, _)| self.agreed_anchor(number)),
             conflicts: self.conflicts(),
             held_at: self.stop,
             applied: running.map(|running| running.stage.tip.number),
