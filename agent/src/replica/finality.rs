@@ -98,7 +98,11 @@ impl Replica {
             .filter(|number| is_ahead(*number))
             .find_map(|number| Some((number, self.supported_checkpoint(number)?)));
         // What the operator named goes before what others say of the same checkpoint.
-        let newest = trusted.into_iter().chain(supported).rev().max_by_key(|(number, _)| *number);
+        let newest = trusted
+            .into_iter()
+            .chain(supported)
+            .rev()
+            .max_by_key(|(number, _)| *number);
         let may_take_any = self.settings.voters.is_single();
         newest.or_else(|| may_take_any.then(|| self.newest_reported()).flatten())
     }
@@ -423,7 +427,7 @@ impl Replica {
         }
     }
 
-    fn decide(&mut self, number: BlockNumber) -> Result<(), StoreError> {
+    pub(super) fn decide(&mut self, number: BlockNumber) -> Result<(), StoreError> {
         let Some(agreed) = self.agreed_anchor(number) else {
             return Ok(());
         };
@@ -451,7 +455,12 @@ impl Replica {
         if ours == Some(agreed) {
             return self.finalize(agreed);
         }
-        if ours.is_none() && !self.writer.have().contains(number) {
+        let is_stored = self.writer.have().contains(number);
+        let link = position.checkpoints.link();
+        if !is_stored && number == position.checkpoints.last_block && agreed.state_hash != link {
+            return self.halt_at_false_start(number, link, agreed.state_hash);
+        }
+        if ours.is_none() && !is_stored {
             // Behind the start of this replica: there is nothing of ours to compare with.
             return Ok(());
         }
@@ -475,6 +484,25 @@ impl Replica {
             }
         }
         self.roll_back(before, Undone::Contradicted)
+    }
+
+    /// Stops where the document that this replica started from is not what the voters agree on: there is
+    /// nothing below it to go back to, and no honest peer's block links to it.
+    fn halt_at_false_start(
+        &mut self,
+        number: BlockNumber,
+        started_from: ContentId,
+        agreed: ContentId,
+    ) -> Result<(), StoreError> {
+        if self.halted().is_some() {
+            return Ok(());
+        }
+        self.counters.divergences += 1;
+        self.halt(format!(
+            "this node started from document {started_from} of block {number}, but the voters agree on {agreed}; \
+             stop it, empty its data directory and start it again, with TRUSTED_CHECKPOINT={number}:{agreed} if \
+             you trust that one"
+        ))
     }
 
     /// Makes an agreed anchor of the canonical chain the last irreversible block.

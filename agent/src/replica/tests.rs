@@ -1037,6 +1037,66 @@ fn votes_on_what_is_behind_the_start_contradict_nothing() {
     assert_eq!(replica.position().unwrap().state_height, at(399));
 }
 
+#[test]
+fn a_start_that_the_voters_contradict_halts_and_says_what_to_do() {
+    let voter = || VoterId("peer".to_owned());
+    let agreed = Anchor {
+        state_hash: chain().genesis.0,
+        ..honest_anchor(3)
+    };
+    // The voters may have spoken before the start or speak after it.
+    for spoke_before in [true, false] {
+        let home = Home::new();
+        let mut replica = home.open(with_voters(&["peer"]));
+        if spoke_before {
+            replica.on_vote(voter(), agreed).unwrap();
+        }
+        replica.start_from(&documents(&home)).unwrap();
+        replica.on_votes(&voter(), &[agreed]).unwrap();
+        replica.on_votes(&voter(), &[agreed]).unwrap();
+        assert_eq!(replica.status().counters.divergences, 1);
+        assert_eq!(replica.position().unwrap().state_height, at(399));
+        let halted = replica.position().unwrap().halted.clone().unwrap();
+        let trusted = format!("TRUSTED_CHECKPOINT={}:{}", at(399), chain().genesis.0);
+        assert!(
+            halted.contains("started from") && halted.contains(&trusted),
+            "{halted}"
+        );
+        assert_eq!(
+            replica
+                .extend(&peer("honest"), &chain().blocks[400..410])
+                .unwrap(),
+            ExtendOutcome::Halted
+        );
+    }
+}
+
+#[test]
+fn what_the_voters_had_said_of_a_start_is_looked_at_once_it_is_made() {
+    let home = Home::new();
+    let mut replica = home.open(with_voters(&["peer"]));
+    let agreed = Anchor {
+        state_hash: chain().genesis.0,
+        ..honest_anchor(3)
+    };
+    replica.on_vote(VoterId("peer".to_owned()), agreed).unwrap();
+    replica.start_from(&documents(&home)).unwrap();
+    assert!(replica.position().unwrap().halted.is_some());
+}
+
+#[test]
+fn a_start_that_the_voters_agree_on_goes_on() {
+    let home = Home::new();
+    let mut replica = home.open(with_voters(&["peer"]));
+    replica.start_from(&documents(&home)).unwrap();
+    replica
+        .on_vote(VoterId("peer".to_owned()), honest_anchor(3))
+        .unwrap();
+    assert_eq!(replica.position().unwrap().halted, None);
+    replica.extend(&peer("a"), &chain().blocks[400..500]).unwrap();
+    assert_equals_vectors(&replica, 499);
+}
+
 /// Settings with voters of weight 1.
 fn with_voters(names: &[&str]) -> ReplicaSettings {
     let voters = names.iter().map(|name| (VoterId((*name).to_owned()), 1));

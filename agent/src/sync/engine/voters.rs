@@ -29,10 +29,9 @@ impl SyncEngine {
         let interval = schedule.delta_interval;
         let status = self.status.borrow().clone();
         let from = status.position.as_ref().map(|position| {
-            let settled = position
-                .irreversible_block()
-                .unwrap_or(position.history_start.saturating_sub(1));
-            settled.next()
+            // What this node started from is asked about as well: it may be false.
+            let start = position.history_start.saturating_sub(1);
+            position.irreversible_block().map_or(start, BlockNumber::next)
         });
         let asked: Vec<_> = self
             .registry
