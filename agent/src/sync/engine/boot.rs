@@ -156,7 +156,10 @@ async fn start(client: &PeerClient, replica: &ReplicaHandle, plan: Plan) -> Resu
         if plan.genesis.is_some() {
             return start_from_genesis(replica, &plan).await;
         }
-        return Err("no checkpoint has more than half of the voters behind it yet, and there is no GENESIS_FILE".to_owned());
+        return Err(
+            "no checkpoint has more than half of the voters behind it yet, and there is no GENESIS_FILE"
+                .to_owned(),
+        );
     };
     match fetch_documents(client, &plan, id).await {
         Ok(documents) => replica
