@@ -8,16 +8,18 @@ mod offline;
 mod progress;
 
 use std::ffi::OsString;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use honeygraph_chain::BlockNumber;
+use honeygraph_chain::content_id::ContentHasher;
 
 use crate::config::{
-    EXIT_USAGE, RawConfig, TrustedCheckpoint, listener, network_name, read_small_file, usage_line, validate,
+    EXIT_USAGE, NetworkConfig, RawConfig, TrustedCheckpoint, listener, network_name, read_small_file,
+    usage_line, validate,
 };
 use crate::store::transfer::Overwrite;
 use crate::wire::NetworkName;
@@ -196,6 +198,9 @@ fn run_node(raw: RawConfig) -> ExitCode {
         Ok(config) => config,
         Err(error) => return usage(error),
     };
+    if let Err(error) = check_genesis(&config.network) {
+        return usage(error);
+    }
     let outcome = crate::logging::init(&config.logging)
         .map_err(anyhow::Error::from)
         .and_then(|()| {
@@ -205,6 +210,36 @@ fn run_node(raw: RawConfig) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failure(&error),
+    }
+}
+
+/// Whether the genesis document can be read and is the one that is meant.
+fn check_genesis(network: &NetworkConfig) -> Result<(), String> {
+    let Some(path) = &network.genesis_file else {
+        return Ok(());
+    };
+    let found = std::fs::File::open(path).and_then(|mut file| {
+        let mut hasher = ContentHasher::new();
+        let mut piece = vec![0; 1 << 16];
+        loop {
+            match file.read(&mut piece)? {
+                0 => return Ok(hasher.finish()),
+                count => hasher.update(piece.get(..count).unwrap_or_default()),
+            }
+        }
+    });
+    let found = found.map_err(|error| {
+        format!(
+            "GENESIS_FILE={}: cannot be read: {error}; name a readable file",
+            path.display()
+        )
+    })?;
+    match network.genesis_id {
+        Some(wanted) if wanted != found => Err(format!(
+            "GENESIS_ID={wanted}: {} has content id {found}; correct one of them",
+            path.display()
+        )),
+        _ => Ok(()),
     }
 }
 

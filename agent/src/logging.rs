@@ -41,6 +41,8 @@ where
     let filter = EnvFilter::try_new(config.filter.as_str())?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // It would say on standard error that standard error cannot be written, and panic.
+        .log_internal_errors(false)
         .with_writer(writer);
     Ok(match config.format {
         LogFormat::Text => {

@@ -6,8 +6,10 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use honeygraph_agent::metrics::Metrics;
 use honeygraph_agent::replica::{FetchedBlock, Replica, ReplicaSettings, StartDocuments};
@@ -230,4 +232,89 @@ fn a_store_is_checked_handed_on_damaged_and_reported() {
         !String::from_utf8_lossy(&output.stderr).contains("panicked"),
         "{output:?}"
     );
+}
+
+/// A program whose standard error takes no line.
+fn with_full_standard_error(arguments: &[&str]) -> Command {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_honeygraph-agent"));
+    command
+        .args(arguments)
+        .env_clear()
+        .stdout(Stdio::null())
+        .stderr(full);
+    command
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_standard_error_stops_nothing() {
+    let status = with_full_standard_error(&["conformance", "/nowhere/file.json"]).status();
+    assert_eq!(status.unwrap().code(), Some(1));
+
+    // A node writes lines while it starts; it answers all the same.
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let metrics = free.local_addr().unwrap().to_string();
+    drop(free);
+    let any = "127.0.0.1:0";
+    let mut node = with_full_standard_error(&[
+        "run",
+        "--data-dir",
+        path,
+        "--log",
+        "debug",
+        "--public-listen",
+        any,
+        "--ingest-listen",
+        any,
+        "--admin-listen",
+        any,
+        "--metrics-listen",
+        &metrics,
+    ])
+    .spawn()
+    .unwrap();
+    let give_up = Instant::now() + Duration::from_secs(30);
+    let answers = loop {
+        if TcpStream::connect(&metrics).is_ok() {
+            break true;
+        }
+        if node.try_wait().unwrap().is_some() || Instant::now() > give_up {
+            break false;
+        }
+        std::thread::yield_now();
+    };
+    // It wrote lines by now; one that panicked would be gone or without a part of it.
+    let alive = agent(&["health", "--metrics-listen", &metrics]);
+    node.kill().unwrap();
+    node.wait().unwrap();
+    assert!(answers);
+    assert!(line(&alive).contains("/readyz answers 503"), "{alive:?}");
+}
+
+#[test]
+fn a_genesis_document_that_is_not_there_or_another_is_refused_at_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (data, missing, file) = (path("data"), path("missing.json"), path("genesis.json"));
+    std::fs::write(&file, "{}").unwrap();
+    let other = ContentId::of(b"other").to_string();
+    let run = |genesis: &[&str]| {
+        let output = agent(&[&["run", "--data-dir", &data], genesis].concat());
+        assert_eq!(code(&output), 64, "{output:?}");
+        line(&output)
+    };
+    let text = run(&["--genesis-file", &missing]);
+    assert!(text.starts_with(&format!("GENESIS_FILE={missing}: ")), "{text}");
+    let text = run(&["--genesis-file", directory.path().to_str().unwrap()]);
+    assert!(text.starts_with("GENESIS_FILE="), "{text}");
+    let text = run(&["--genesis-file", &file, "--genesis-id", &other]);
+    assert!(
+        text.starts_with(&format!("GENESIS_ID={other}: "))
+            && text.contains(&ContentId::of(b"{}").to_string()),
+        "{text}"
+    );
+    assert!(!Path::new(&data).exists());
 }

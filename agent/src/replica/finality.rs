@@ -81,6 +81,45 @@ impl Replica {
             .find_map(|number| Some((number, self.reported_checkpoint(number)?)))
     }
 
+    /// The newest checkpoint above the state height that is trusted enough to start from: the operator named
+    /// it, or more than half of the configured weight stands behind its content id. Where at most one voter is
+    /// configured, any report will do if there is nothing better.
+    pub fn newest_supported(&self) -> Option<(BlockNumber, ContentId)> {
+        let height = self.writer.position().map(|position| position.state_height);
+        let is_ahead = |number: BlockNumber| height.is_none_or(|height| number > height);
+        let trusted = self
+            .settings
+            .trusted_checkpoint
+            .filter(|(number, _)| is_ahead(*number));
+        let numbers: BTreeSet<_> = self.reports.keys().chain(self.votes.keys()).copied().collect();
+        let supported = numbers
+            .into_iter()
+            .rev()
+            .filter(|number| is_ahead(*number))
+            .find_map(|number| Some((number, self.supported_checkpoint(number)?)));
+        // What the operator named goes before what others say of the same checkpoint.
+        let newest = trusted
+            .into_iter()
+            .chain(supported)
+            .rev()
+            .max_by_key(|(number, _)| *number);
+        let may_take_any = self.settings.voters.is_single();
+        newest.or_else(|| may_take_any.then(|| self.newest_reported()).flatten())
+    }
+
+    /// The content id that more than half of the configured weight gives a checkpoint, in reports and votes
+    /// together. A voter that does both is heard once, with its vote.
+    fn supported_checkpoint(&self, number: BlockNumber) -> Option<ContentId> {
+        let reports = self.reports.get(&number).into_iter().flatten();
+        let reports = reports.map(|(source, id)| (VoterId(source.to_string()), *id));
+        let votes = self.votes.get(&number).into_iter().flatten();
+        let votes = votes.map(|(voter, anchor)| (voter.clone(), anchor.state_hash));
+        match self.settings.voters.decide(reports.chain(votes)) {
+            Agreement::Agreed { value, .. } => Some(value),
+            Agreement::Conflict | Agreement::Undecided => None,
+        }
+    }
+
     /// Learns the checkpoints that a trusted delta document names: its content id was checked.
     pub fn learn_named(&mut self, document: &DeltaDocument) {
         let height = self
@@ -390,7 +429,7 @@ impl Replica {
         }
     }
 
-    fn decide(&mut self, number: BlockNumber) -> Result<(), StoreError> {
+    pub(super) fn decide(&mut self, number: BlockNumber) -> Result<(), StoreError> {
         let Some(agreed) = self.agreed_anchor(number) else {
             return Ok(());
         };
@@ -418,7 +457,12 @@ impl Replica {
         if ours == Some(agreed) {
             return self.finalize(agreed);
         }
-        if ours.is_none() && !self.writer.have().contains(number) {
+        let is_stored = self.writer.have().contains(number);
+        let link = position.checkpoints.link();
+        if !is_stored && number == position.checkpoints.last_block && agreed.state_hash != link {
+            return self.halt_at_false_start(number, link, agreed.state_hash);
+        }
+        if ours.is_none() && !is_stored {
             // Behind the start of this replica: there is nothing of ours to compare with.
             return Ok(());
         }
@@ -442,6 +486,25 @@ impl Replica {
             }
         }
         self.roll_back(before, Undone::Contradicted)
+    }
+
+    /// Stops where the document that this replica started from is not what the voters agree on: there is
+    /// nothing below it to go back to, and no honest peer's block links to it.
+    fn halt_at_false_start(
+        &mut self,
+        number: BlockNumber,
+        started_from: ContentId,
+        agreed: ContentId,
+    ) -> Result<(), StoreError> {
+        if self.halted().is_some() {
+            return Ok(());
+        }
+        self.counters.divergences += 1;
+        self.halt(format!(
+            "this node started from document {started_from} of block {number}, but the voters agree on {agreed}; \
+             stop it, empty its data directory and start it again, with TRUSTED_CHECKPOINT={number}:{agreed} if \
+             you trust that one"
+        ))
     }
 
     /// Makes an agreed anchor of the canonical chain the last irreversible block.

@@ -149,6 +149,8 @@ impl Replica {
         }
         tracing::info!(block = %height, id = %position.checkpoints.link(), "started from a checkpoint");
         self.after_advance()?;
+        // The voters may have spoken before there was anything to compare with.
+        self.decide(height)?;
         Ok(height)
     }
 

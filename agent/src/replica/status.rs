@@ -76,6 +76,8 @@ pub struct ReplicaStatus {
     pub ahead_from: Option<BlockNumber>,
     /// The newest checkpoint above the state height that somebody trusted reports.
     pub newest_reported: Option<(BlockNumber, ContentId)>,
+    /// The newest one that is trusted enough to start from.
+    pub newest_supported: Option<(BlockNumber, ContentId)>,
     /// What the voters agree on there, if they do.
     pub newest_agreed: Option<Anchor>,
     /// Checkpoints of this replica that voters contradict: theirs can have no majority any more.
@@ -98,7 +100,7 @@ impl Replica {
     /// Where the replica stands.
     pub fn status(&self) -> ReplicaStatus {
         let running = self.running.as_ref();
-        let newest_reported = self.newest_reported();
+        let newest_supported = self.newest_supported();
         let canonical = |hash| {
             running.is_some_and(|running| running.tree.is_on_chain_of(hash, running.tip.reference().hash))
         };
@@ -122,7 +124,8 @@ impl Replica {
             newest_ahead: self.newest_ahead(),
             ahead_from: self.ahead_from(newest_reported),
             newest_reported,
-            newest_agreed: newest_reported.and_then(|(number, _)| self.agreed_anchor(number)),
+            newest_supported,
+            newest_agreed: newest_supported.and_then(|(number, _)| self.agreed_anchor(number)),
             conflicts: self.conflicts(),
             held_at: self.stop,
             applied: running.map(|running| running.stage.tip.number),

@@ -1038,6 +1038,137 @@ fn votes_on_what_is_behind_the_start_contradict_nothing() {
     assert_eq!(replica.position().unwrap().state_height, at(399));
 }
 
+#[test]
+fn a_start_that_the_voters_contradict_halts_and_says_what_to_do() {
+    let voter = || VoterId("peer".to_owned());
+    let agreed = Anchor {
+        state_hash: chain().genesis.0,
+        ..honest_anchor(3)
+    };
+    // The voters may have spoken before the start or speak after it.
+    for spoke_before in [true, false] {
+        let home = Home::new();
+        let mut replica = home.open(with_voters(&["peer"]));
+        if spoke_before {
+            replica.on_vote(voter(), agreed).unwrap();
+        }
+        replica.start_from(&documents(&home)).unwrap();
+        replica.on_votes(&voter(), &[agreed]).unwrap();
+        replica.on_votes(&voter(), &[agreed]).unwrap();
+        assert_eq!(replica.status().counters.divergences, 1);
+        assert_eq!(replica.position().unwrap().state_height, at(399));
+        let halted = replica.position().unwrap().halted.clone().unwrap();
+        let trusted = format!("TRUSTED_CHECKPOINT={}:{}", at(399), chain().genesis.0);
+        assert!(
+            halted.contains("started from") && halted.contains(&trusted),
+            "{halted}"
+        );
+        assert_eq!(
+            replica
+                .extend(&peer("honest"), &chain().blocks[400..410])
+                .unwrap(),
+            ExtendOutcome::Halted
+        );
+    }
+}
+
+#[test]
+fn what_the_voters_had_said_of_a_start_is_looked_at_once_it_is_made() {
+    let home = Home::new();
+    let mut replica = home.open(with_voters(&["peer"]));
+    let agreed = Anchor {
+        state_hash: chain().genesis.0,
+        ..honest_anchor(3)
+    };
+    replica.on_vote(VoterId("peer".to_owned()), agreed).unwrap();
+    replica.start_from(&documents(&home)).unwrap();
+    assert!(replica.position().unwrap().halted.is_some());
+}
+
+#[test]
+fn a_start_that_the_voters_agree_on_goes_on() {
+    let home = Home::new();
+    let mut replica = home.open(with_voters(&["peer"]));
+    replica.start_from(&documents(&home)).unwrap();
+    replica
+        .on_vote(VoterId("peer".to_owned()), honest_anchor(3))
+        .unwrap();
+    assert_eq!(replica.position().unwrap().halted, None);
+    replica.extend(&peer("a"), &chain().blocks[400..500]).unwrap();
+    assert_equals_vectors(&replica, 499);
+}
+
+/// Settings with voters of weight 1.
+fn with_voters(names: &[&str]) -> ReplicaSettings {
+    let voters = names.iter().map(|name| (VoterId((*name).to_owned()), 1));
+    ReplicaSettings {
+        voters: Voters::new(voters),
+        ..settings()
+    }
+}
+
+/// A source reports an id for a checkpoint.
+fn report_as(replica: &mut Replica, from: &str, checkpoint: usize, id: ContentId) {
+    let kind = SourceEventKind::Checkpoint {
+        covered: chain().checkpoints[checkpoint].block_num,
+        id,
+        previous: None,
+    };
+    event(replica, from, kind);
+}
+
+#[test]
+fn a_lone_report_does_not_decide_where_a_node_starts() {
+    let home = Home::new();
+    let mut replica = home.open(with_voters(&["one", "two", "liar"]));
+    let honest = (chain().checkpoints[2].block_num, chain().checkpoints[2].cid);
+    report_as(&mut replica, "liar", 3, chain().genesis.0);
+    report_as(&mut replica, "stranger", 3, chain().genesis.0);
+    assert_eq!(replica.newest_supported(), None);
+    // A report and a vote count together, those of one voter once.
+    report(&mut replica, "one", 2);
+    replica
+        .on_vote(VoterId("one".to_owned()), honest_anchor(2))
+        .unwrap();
+    assert_eq!(replica.newest_supported(), None);
+    replica
+        .on_vote(VoterId("two".to_owned()), honest_anchor(2))
+        .unwrap();
+    let status = replica.status();
+    assert_eq!(status.newest_supported, Some(honest));
+    assert_eq!(status.newest_agreed, Some(honest_anchor(2)));
+}
+
+#[test]
+fn one_source_is_enough_where_nobody_else_votes() {
+    let honest = (chain().checkpoints[2].block_num, chain().checkpoints[2].cid);
+    for voters in [&[][..], &["one"], &["silent"]] {
+        let home = Home::new();
+        let mut replica = home.open(with_voters(voters));
+        report(&mut replica, "one", 2);
+        assert_eq!(replica.newest_supported(), Some(honest), "{voters:?}");
+    }
+    // Against the one who votes nobody else counts.
+    let home = Home::new();
+    let mut replica = home.open(with_voters(&["one"]));
+    report(&mut replica, "one", 2);
+    report_as(&mut replica, "stranger", 3, chain().genesis.0);
+    assert_eq!(replica.newest_supported(), Some(honest));
+}
+
+#[test]
+fn what_the_operator_named_is_started_from() {
+    let named = (chain().checkpoints[2].block_num, chain().checkpoints[2].cid);
+    let home = Home::new();
+    let mut replica = home.open(ReplicaSettings {
+        trusted_checkpoint: Some(named),
+        ..with_voters(&["one", "two"])
+    });
+    report_as(&mut replica, "one", 2, chain().genesis.0);
+    report_as(&mut replica, "two", 2, chain().genesis.0);
+    assert_eq!(replica.newest_supported(), Some(named));
+}
+
 /// Settings under which every second checkpoint is a full state, and `peer` decides alone.
 fn with_many_states(state_documents: usize) -> ReplicaSettings {
     ReplicaSettings {

@@ -80,7 +80,7 @@ impl SyncEngine {
         }
         let trusted = match &self.settings.start {
             Start::TrustedCheckpoint(checkpoint) => Some((checkpoint.block, checkpoint.content_id)),
-            Start::Join | Start::NewChain { .. } => status.newest_reported,
+            Start::Join | Start::NewChain { .. } => status.newest_supported,
         };
         let genesis = match &self.settings.start {
             Start::NewChain { genesis_file } => {
@@ -108,7 +108,7 @@ impl SyncEngine {
             gateways: self.settings.ipfs_gateways.clone(),
             genesis,
             only_genesis,
-            may_trust_peers: !has_voters,
+            may_trust_peers: !has_voters && status.voters.is_single(),
             directory: self.settings.documents_directory.clone(),
             document_bytes_max: self.settings.document_bytes_max,
             interval: self.schedule().delta_interval,
@@ -156,7 +156,10 @@ async fn start(client: &PeerClient, replica: &ReplicaHandle, plan: Plan) -> Resu
         if plan.genesis.is_some() {
             return start_from_genesis(replica, &plan).await;
         }
-        return Err("nobody trusted reports a checkpoint yet, and there is no GENESIS_FILE".to_owned());
+        return Err(
+            "no checkpoint has more than half of the voters behind it yet, and there is no GENESIS_FILE"
+                .to_owned(),
+        );
     };
     match fetch_documents(client, &plan, id).await {
         Ok(documents) => replica

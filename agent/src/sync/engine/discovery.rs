@@ -177,13 +177,12 @@ impl SyncEngine {
         let refused = list.refused();
         let mut added = 0;
         for peer in list.peers {
-            if let Ok(key) = self
-                .registry
-                .add(peer.url.clone(), Some(peer.id), PeerSource::Discovered)
-            {
-                added += 1;
-                self.probe(key, peer.url);
-            }
+            let id = Some(peer.id);
+            added += usize::from(self.registry.add(peer.url, id, PeerSource::Discovered).is_ok());
+        }
+        if added > 0 {
+            // They are asked at once, but no more than `PROBES_MAX` together.
+            self.next_probe = Instant::now();
         }
         if added > 0 || refused > 0 {
             tracing::info!(from = %heard.from, added, refused, sent = list.sent, "list of peers");
@@ -197,8 +196,8 @@ impl SyncEngine {
         source: PeerSource,
     ) {
         for (id, url) in peers {
-            if let Ok(key) = self.registry.add(url.clone(), id, source) {
-                self.probe(key, url);
+            if self.registry.add(url, id, source).is_ok() {
+                self.next_probe = Instant::now();
             }
         }
     }

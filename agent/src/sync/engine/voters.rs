@@ -7,7 +7,6 @@ use honeygraph_chain::{BlockNumber, BlockRange};
 
 use super::boot::read_delta;
 use super::{Done, SyncEngine};
-use crate::config::Start;
 use crate::peers::client::{DocumentTarget, PeerClient};
 use crate::peers::{FetchError, PeerUrl};
 use crate::wire::shapes::MAX_LISTED_ANCHORS;
@@ -30,10 +29,9 @@ impl SyncEngine {
         let interval = schedule.delta_interval;
         let status = self.status.borrow().clone();
         let from = status.position.as_ref().map(|position| {
-            let settled = position
-                .irreversible_block()
-                .unwrap_or(position.history_start.saturating_sub(1));
-            settled.next()
+            // What this node started from is asked about as well: it may be false.
+            let start = position.history_start.saturating_sub(1);
+            position.irreversible_block().map_or(start, BlockNumber::next)
         });
         let asked: Vec<_> = self
             .registry
@@ -78,20 +76,16 @@ impl SyncEngine {
         }
     }
 
-    /// Far behind a reported checkpoint, fetches its document: a delta names every checkpoint since the last
+    /// Far behind a checkpoint that most of the weight stands behind, fetches its document: a delta names every checkpoint since the last
     /// full state, and so proves the periods in between before anything of them is committed.
     pub(super) fn learn_named_checkpoints(&mut self) {
         let schedule = self.schedule();
         let status = self.status.borrow().clone();
-        let (Some(position), Some((number, id))) = (&status.position, status.newest_reported) else {
+        let (Some(position), Some((number, id))) = (&status.position, status.newest_supported) else {
             return;
         };
         let far = number.distance_from(position.state_height) > schedule.delta_interval;
-        // One source's word among several voters is not enough to judge peers by.
-        let vouched = status.newest_agreed.is_some()
-            || status.voters.is_single()
-            || matches!(&self.settings.start, Start::TrustedCheckpoint(trusted) if trusted.block == number);
-        if self.naming || self.named == Some(id) || !far || !vouched {
+        if self.naming || self.named == Some(id) || !far {
             return;
         }
         let urls: Vec<PeerUrl> = self
