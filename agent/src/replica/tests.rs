@@ -446,6 +446,30 @@ fn a_source_is_followed_and_its_checkpoints_are_votes() {
     assert_equals_vectors(&replica, 499);
 }
 
+#[test]
+fn changes_of_irreversible_blocks_are_kept_as_far_as_asked_for() {
+    let home = Home::new();
+    let voters = Voters::new([(VoterId("one".to_owned()), 1), (VoterId("two".to_owned()), 1)]);
+    let kept_changes = 30;
+    let mut replica = home.started(ReplicaSettings {
+        voters,
+        kept_changes,
+        ..settings()
+    });
+    for source in ["one", "two"] {
+        send(&mut replica, source, 0..150);
+        report(&mut replica, source, 0);
+    }
+    assert_eq!(
+        replica.position().unwrap().irreversible.unwrap().block_num,
+        at(99)
+    );
+    let view = replica.store().view();
+    assert!(view.undo(at(69)).unwrap().is_none());
+    let kept = honeygraph_chain::BlockRange::new(at(70), at(149)).unwrap();
+    assert!(view.keeps_changes_of(kept).unwrap());
+}
+
 /// The anchor of a checkpoint of the chain.
 fn honest_anchor(checkpoint: usize) -> Anchor {
     let honest = &chain().checkpoints[checkpoint];
