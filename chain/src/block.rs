@@ -85,16 +85,10 @@ struct IndexedFields {
 impl Block {
     /// The bytes the hash is made of.
     pub fn to_canonical(&self) -> Vec<u8> {
-        let operations = self.operations.as_slice();
-        let mut out = Vec::with_capacity(128 + operations.len() * 128);
-        out.extend_from_slice(format!("{{\"blockNum\":{},\"operations\":[", self.number).as_bytes());
-        for (index, operation) in operations.iter().enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            operation.write_canonical_indexed(index, &mut out);
-        }
-        out.extend_from_slice(format!("],\"previousHash\":\"{}\"}}", self.previous_hash).as_bytes());
+        let mut out = Vec::with_capacity(128 + self.operations.as_slice().len() * 128);
+        out.extend_from_slice(format!("{{\"blockNum\":{},\"operations\":", self.number).as_bytes());
+        self.operations.write_canonical_indexed(&mut out);
+        out.extend_from_slice(format!(",\"previousHash\":\"{}\"}}", self.previous_hash).as_bytes());
         out
     }
 

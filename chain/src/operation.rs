@@ -194,6 +194,18 @@ impl Operations {
         &self.0
     }
 
+    /// Appends the canonical JSON of the operations with their indexes: the array inside a block's hash.
+    pub fn write_canonical_indexed(&self, out: &mut Vec<u8>) {
+        out.push(b'[');
+        for (index, operation) in self.as_slice().iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            operation.write_canonical_indexed(index, out);
+        }
+        out.push(b']');
+    }
+
     /// The atomic batches in order, without their write markers.
     pub fn batches(&self) -> impl Iterator<Item = &[Operation]> {
         self.0

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::network::CheckpointKind;
-use honeygraph_chain::{BlockNumber, ContentId, Path};
+use honeygraph_chain::{BlockNumber, ContentId, Operation, Path};
 
 use super::region::Region;
 use super::schema::predicate as p;
@@ -54,20 +54,13 @@ impl BlockRow {
     pub fn of(number: BlockNumber, stored: &StoredBlock) -> Result<Self, StoreError> {
         let decoded = stored.decode(number)?;
         let block = decoded.block();
-        let operations = block.operations.as_slice();
-        let mut text = vec![b'['];
+        let mut text = Vec::new();
+        block.operations.write_canonical_indexed(&mut text);
         let (mut paths, mut accounts) = (BTreeSet::new(), BTreeSet::new());
-        for (index, operation) in operations.iter().enumerate() {
-            if index > 0 {
-                text.push(b',');
-            }
-            operation.write_canonical_indexed(index, &mut text);
-            if let Some(path) = operation.path() {
-                paths.insert(path.to_string());
-                accounts.extend(account_of(path));
-            }
+        for path in block.operations.as_slice().iter().filter_map(Operation::path) {
+            paths.insert(path.to_string());
+            accounts.extend(account_of(path));
         }
-        text.push(b']');
         let timestamp_ms = i64::try_from(stored.timestamp_ms).ok();
         Ok(Self {
             number,

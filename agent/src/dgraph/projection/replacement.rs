@@ -1,13 +1,11 @@
 //! Writing the whole state anew, piece by piece, as it stood at one block.
 
-use std::collections::BTreeSet;
-
 use honeygraph_chain::{BlockNumber, Path, PathKey};
 
 use super::cursor::{Cursor, StateCursor};
 use super::facts::{clear_state, put_state};
 use super::region::Region;
-use super::touched::StateNode;
+use super::touched::{StateNode, nodes_after};
 use crate::dgraph::client::{Mutation, Uid};
 use crate::store::{StoreError, View};
 
@@ -64,7 +62,7 @@ impl Replacement {
         let mut facts = Mutation::new();
         for stored in page {
             // What cannot be read is written again with the rest, where it is right.
-            if !matches!(judge(&self.view, region, stored)?, Judged::Stands(_)) {
+            if !matches!(judge(&self.view, region, stored)?, Judged::Stands(..)) {
                 clear_state(stored.uid, &mut facts);
             }
         }
@@ -78,26 +76,13 @@ impl Replacement {
         region: &Region,
         cursor: &Cursor,
     ) -> Result<(Mutation, Cursor), StoreError> {
-        let mut nodes = BTreeSet::new();
-        let from = self.after.clone().unwrap_or_default();
-        let mut is_end = true;
-        for row in self.view.leaves_from(&from) {
-            let (key, _) = row?;
-            if Some(&key) == self.after.as_ref() {
-                continue;
-            }
-            nodes.insert(StateNode::of_leaf(&key));
-            self.after = Some(key);
-            if nodes.len() >= NODES_A_STEP {
-                is_end = false;
-                break;
-            }
-        }
+        let (nodes, last) = nodes_after(&self.view, self.after.as_ref(), NODES_A_STEP)?;
+        self.after = last;
         let mut facts = Mutation::new();
         for node in nodes {
             put_state(region, &node, node.value(&self.view)?, self.to, &mut facts)?;
         }
-        let state = if is_end {
+        let state = if self.after.is_none() {
             StateCursor::At(self.to)
         } else {
             self.state_cursor()
@@ -110,8 +95,8 @@ impl Replacement {
 /// What the state says about a node that stands in Dgraph.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Judged {
-    /// It stands in the state too.
-    Stands(StateNode),
+    /// It stands in the state too, with this value.
+    Stands(StateNode, String),
     /// Nothing of the state is kept there.
     Gone,
     /// Its path cannot be read back from the text: a name has a `/` in it, or somebody changed the path.
@@ -125,8 +110,10 @@ pub(super) fn judge(view: &View, region: &Region, stored: &StoredState) -> Resul
         return Ok(Judged::Unreadable);
     }
     for node in [StateNode::Leaf(key.clone()), StateNode::Object(key)] {
-        if node.is_kept() && node.value(view)?.is_some() {
-            return Ok(Judged::Stands(node));
+        if node.is_kept()
+            && let Some(value) = node.value(view)?
+        {
+            return Ok(Judged::Stands(node, value));
         }
     }
     Ok(Judged::Gone)

@@ -17,6 +17,7 @@ use super::plan::{CursorBlock, Step, next_step};
 use super::replacement::Replacement;
 use super::store::StepOutcome;
 use super::target::Target;
+use super::touched::nodes_after;
 use super::verify::{self, Repair};
 use crate::dgraph::client::{Mutation, Uid};
 use crate::replica::ReplicaStatus;
@@ -311,7 +312,7 @@ impl<T: Target> Projection<T> {
         };
         let after = self.verified.state.clone();
         let (view, (nodes, last)) = off_thread(move || {
-            let nodes = verify::next_nodes(&view, after.as_ref())?;
+            let nodes = nodes_after(&view, after.as_ref(), verify::NODES)?;
             Ok((view, nodes))
         })
         .await?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use honeygraph_chain::{BlockNumber, BlockRange};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::claim::ClaimOutcome;
 use super::cursor::Cursor;
@@ -122,6 +123,15 @@ struct Rows<T> {
     rows: Vec<T>,
 }
 
+/// What a question finds, whose one block is called `rows`.
+async fn rows<T: DeserializeOwned>(
+    store: &ProjectionStore<DgraphClient>,
+    text: String,
+) -> Result<Vec<T>, ProjectionError> {
+    let answer = store.cluster().query(&Query::new(text), Reading::Strict).await?;
+    Ok(answer.read::<Rows<T>>()?.rows)
+}
+
 /// A list of uids, as a question names them.
 fn uid_list(uids: impl IntoIterator<Item = Uid>) -> String {
     let texts: Vec<String> = uids.into_iter().map(|uid| uid.to_string()).collect();
@@ -162,9 +172,8 @@ impl Target for ProjectionStore<DgraphClient> {
             p::STATE_PATH,
             p::STATE_VALUE
         );
-        let answer = self.cluster().query(&Query::new(text), Reading::Strict).await?;
-        let rows: Rows<StateRow> = answer.read()?;
-        rows.rows.into_iter().map(StateRow::into_stored).collect()
+        let rows: Vec<StateRow> = rows(self, text).await?;
+        rows.into_iter().map(StateRow::into_stored).collect()
     }
 
     async fn state_of(&self, nodes: &[Uid]) -> Result<Vec<StoredState>, ProjectionError> {
@@ -178,9 +187,8 @@ impl Target for ProjectionStore<DgraphClient> {
             p::STATE_PATH,
             p::STATE_VALUE
         );
-        let answer = self.cluster().query(&Query::new(text), Reading::Strict).await?;
-        let rows: Rows<StateRow> = answer.read()?;
-        rows.rows.into_iter().map(StateRow::into_stored).collect()
+        let rows: Vec<StateRow> = rows(self, text).await?;
+        rows.into_iter().map(StateRow::into_stored).collect()
     }
 
     async fn blocks(&self, range: BlockRange) -> Result<Vec<BlockRow>, ProjectionError> {
@@ -198,12 +206,7 @@ impl Target for ProjectionStore<DgraphClient> {
             p::OP_ACCOUNT,
             p::VERIFICATION
         );
-        let answer = self.cluster().query(&Query::new(text), Reading::Strict).await?;
-        let rows: Rows<StoredBlockRow> = answer.read()?;
-        Ok(rows
-            .rows
-            .into_iter()
-            .filter_map(StoredBlockRow::into_row)
-            .collect())
+        let rows: Vec<StoredBlockRow> = rows(self, text).await?;
+        Ok(rows.into_iter().filter_map(StoredBlockRow::into_row).collect())
     }
 }

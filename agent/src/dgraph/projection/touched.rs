@@ -80,6 +80,27 @@ fn object_text(view: &View, key: &PathKey) -> Result<Option<Vec<u8>>, StoreError
     Ok(Some(text))
 }
 
+/// The next nodes of the state after a leaf, at most so many, with the last leaf looked at; none at the end.
+pub(super) fn nodes_after(
+    view: &View,
+    after: Option<&PathKey>,
+    most: usize,
+) -> Result<(BTreeSet<StateNode>, Option<PathKey>), StoreError> {
+    let mut nodes = BTreeSet::new();
+    let from = after.cloned().unwrap_or_default();
+    for row in view.leaves_from(&from) {
+        let (key, _) = row?;
+        if Some(&key) == after {
+            continue;
+        }
+        nodes.insert(StateNode::of_leaf(&key));
+        if nodes.len() >= most {
+            return Ok((nodes, Some(key)));
+        }
+    }
+    Ok((nodes, None))
+}
+
 /// The nodes that the leaves of a change are kept in.
 pub(super) fn touched_by_leaves<'key>(
     leaves: impl IntoIterator<Item = &'key PathKey>,

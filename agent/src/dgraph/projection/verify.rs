@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use honeygraph_chain::{BlockNumber, BlockRange, PathKey};
+use honeygraph_chain::{BlockNumber, BlockRange};
 
 use super::facts::{BlockRow, clear_state, put_checkpoint, put_state};
 use super::region::Region;
@@ -67,10 +67,9 @@ pub(super) fn repair_stored_state(
     let mut repair = Repair::default();
     for stored in page {
         match judge(view, region, stored)? {
-            Judged::Stands(node) => {
-                let expected = node.value(view)?;
-                if expected != stored.value {
-                    put_state(region, &node, expected, block, &mut repair.facts)?;
+            Judged::Stands(node, expected) => {
+                if stored.value.as_ref() != Some(&expected) {
+                    put_state(region, &node, Some(expected), block, &mut repair.facts)?;
                     repair.nodes += 1;
                 }
             }
@@ -83,26 +82,6 @@ pub(super) fn repair_stored_state(
         }
     }
     Ok(repair)
-}
-
-/// The next nodes of the state after a leaf, with the last leaf looked at; none at the end.
-pub(super) fn next_nodes(
-    view: &View,
-    after: Option<&PathKey>,
-) -> Result<(BTreeSet<StateNode>, Option<PathKey>), StoreError> {
-    let mut nodes = BTreeSet::new();
-    let from = after.cloned().unwrap_or_default();
-    for row in view.leaves_from(&from) {
-        let (key, _) = row?;
-        if Some(&key) == after {
-            continue;
-        }
-        nodes.insert(StateNode::of_leaf(&key));
-        if nodes.len() >= NODES {
-            return Ok((nodes, Some(key)));
-        }
-    }
-    Ok((nodes, None))
 }
 
 /// Compares nodes of the state with what stands in Dgraph of them.
