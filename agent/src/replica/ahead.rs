@@ -490,15 +490,7 @@ impl Replica {
         let period = position.schedule.period_of(number);
         let before = period.start().saturating_sub(1);
         if whole {
-            let rewound = match &mut self.running {
-                Some(running) => running.stage.rewind_to_checkpoint()?,
-                None => false,
-            };
-            if rewound {
-                self.commit_stage()?;
-            } else {
-                self.drop_stage();
-            }
+            self.keep_proven_stage()?;
             self.roll_back(before, Undone::Discard)?;
         }
         let height = self

@@ -282,15 +282,7 @@ impl Replica {
                 suspects.push(other.clone());
             }
         }
-        let rewound = match &mut self.running {
-            Some(running) => running.stage.rewind_to_checkpoint()?,
-            None => false,
-        };
-        if rewound {
-            self.commit_stage()?;
-        } else {
-            self.drop_stage();
-        }
+        self.keep_proven_stage()?;
         let before = period.start().saturating_sub(1);
         if fault == PeerFault::CheckpointMismatch && position.state_height > before {
             self.roll_back(before, Undone::Discard)?;
@@ -303,6 +295,20 @@ impl Replica {
             suspects,
             evidence,
         })
+    }
+
+    /// Commits what is staged up to its last checkpoint, and drops the rest.
+    pub(super) fn keep_proven_stage(&mut self) -> Result<(), StoreError> {
+        let rewound = match &mut self.running {
+            Some(running) => running.stage.rewind_to_checkpoint()?,
+            None => false,
+        };
+        if rewound {
+            self.commit_stage()?;
+        } else {
+            self.drop_stage();
+        }
+        Ok(())
     }
 
     /// Whether the block before the next one is applied, but not committed before its checkpoint proves it.

@@ -115,6 +115,7 @@ impl Replica {
             set_aside: view.set_aside.as_ref().map(ToString::to_string),
         });
         let forks = running.map(|running| running.tree.forks_beside(running.tip.reference().hash));
+        let newest_reported = self.newest_reported();
         let durable = self.writer.durable();
         ReplicaStatus {
             position: durable.position,
@@ -122,8 +123,8 @@ impl Replica {
             network_head: self.network_head(),
             first_pending: self.first_pending(),
             newest_ahead: self.newest_ahead(),
-            ahead_from: self.ahead_from(self.newest_reported()),
-            newest_reported: self.newest_reported(),
+            ahead_from: self.ahead_from(newest_reported),
+            newest_reported,
             newest_supported,
             newest_agreed: newest_supported.and_then(|(number, _)| self.agreed_anchor(number)),
             conflicts: self.conflicts(),
