@@ -8,14 +8,14 @@ mod offline;
 mod progress;
 
 use std::ffi::OsString;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use honeygraph_chain::BlockNumber;
-use honeygraph_chain::content_id::ContentHasher;
+use honeygraph_chain::ContentId;
 
 use crate::config::{
     EXIT_USAGE, NetworkConfig, RawConfig, TrustedCheckpoint, listener, network_name, read_small_file,
@@ -218,16 +218,7 @@ fn check_genesis(network: &NetworkConfig) -> Result<(), String> {
     let Some(path) = &network.genesis_file else {
         return Ok(());
     };
-    let found = std::fs::File::open(path).and_then(|mut file| {
-        let mut hasher = ContentHasher::new();
-        let mut piece = vec![0; 1 << 16];
-        loop {
-            match file.read(&mut piece)? {
-                0 => return Ok(hasher.finish()),
-                count => hasher.update(piece.get(..count).unwrap_or_default()),
-            }
-        }
-    });
+    let found = std::fs::File::open(path).and_then(ContentId::of_reader);
     let found = found.map_err(|error| {
         format!(
             "GENESIS_FILE={}: cannot be read: {error}; name a readable file",

@@ -33,6 +33,18 @@ impl ContentId {
         hasher.finish()
     }
 
+    /// The content id of what a reader gives to its end; holds no more than a [`ContentHasher`] does.
+    pub fn of_reader(mut reader: impl std::io::Read) -> std::io::Result<Self> {
+        let mut hasher = ContentHasher::new();
+        let mut piece = vec![0; 1 << 16];
+        loop {
+            match reader.read(&mut piece)? {
+                0 => return Ok(hasher.finish()),
+                count => hasher.update(piece.get(..count).unwrap_or_default()),
+            }
+        }
+    }
+
     /// The sha2-256 digest inside the id.
     pub const fn digest(&self) -> &[u8; 32] {
         &self.0

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use honeygraph_chain::checkpoint::{Anchor, DeltaDocument};
-use honeygraph_chain::content_id::ContentHasher;
 use honeygraph_chain::peer::PeerId;
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 
@@ -310,20 +309,6 @@ async fn fetch_document(client: &PeerClient, plan: &Plan, id: ContentId) -> Resu
 }
 
 async fn content_id_of_file(path: PathBuf) -> std::io::Result<ContentId> {
-    let task = tokio::task::spawn_blocking(move || hash_file(&path));
+    let task = tokio::task::spawn_blocking(move || ContentId::of_reader(std::fs::File::open(path)?));
     task.await.map_err(std::io::Error::other)?
-}
-
-fn hash_file(path: &Path) -> std::io::Result<ContentId> {
-    use std::io::Read;
-    let mut file = std::fs::File::open(path)?;
-    let mut hasher = ContentHasher::new();
-    let mut piece = vec![0; 1 << 16];
-    loop {
-        let count = file.read(&mut piece)?;
-        if count == 0 {
-            return Ok(hasher.finish());
-        }
-        hasher.update(piece.get(..count).unwrap_or_default());
-    }
 }
