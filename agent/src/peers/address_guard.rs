@@ -93,7 +93,9 @@ impl GuardedResolver {
             return Err(AddressRefused::new(name));
         };
         match tokio::time::timeout(patience, self.resolve(name)).await {
-            Ok(Err(error)) => error.downcast::<AddressRefused>().map_or(Ok(()), |refused| Err(*refused)),
+            Ok(Err(error)) => error
+                .downcast::<AddressRefused>()
+                .map_or(Ok(()), |refused| Err(*refused)),
             Ok(Ok(_)) | Err(_) => Ok(()),
         }
     }

@@ -146,15 +146,17 @@ impl PeerRegistry {
 
     fn has_place(&self, source: PeerSource) -> bool {
         let count = |most: PeerSource| self.peers.values().filter(|peer| peer.source <= most).count();
-        source.places(self.peers_max).is_none_or(|places| {
-            count(source) < places && count(PeerSource::Registered) < self.peers_max
-        })
+        source
+            .places(self.peers_max)
+            .is_none_or(|places| count(source) < places && count(PeerSource::Registered) < self.peers_max)
     }
 
     /// Gives the place of a peer that does not answer to a better one.
     fn make_room(&mut self, source: PeerSource) -> bool {
         let gives_way = |peer: &KnownPeer| match peer.source {
-            PeerSource::Registered => source == PeerSource::Registered && peer.silent_calls >= SILENT_CALLS_MAX,
+            PeerSource::Registered => {
+                source == PeerSource::Registered && peer.silent_calls >= SILENT_CALLS_MAX
+            }
             other => other < source && peer.silent_calls > 0,
         };
         let worst = self
@@ -340,7 +342,9 @@ mod tests {
     fn a_peer_that_a_better_source_names_rises_and_never_falls() {
         let mut registry = registry(8);
         let address = url("http://a.example");
-        let key = registry.add(address.clone(), None, PeerSource::Discovered).unwrap();
+        let key = registry
+            .add(address.clone(), None, PeerSource::Discovered)
+            .unwrap();
         for (named, now) in [
             (PeerSource::Registered, PeerSource::Registered),
             (PeerSource::Honeycomb, PeerSource::Registered),

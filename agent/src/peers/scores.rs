@@ -154,7 +154,9 @@ mod tests {
     /// A registry with one discovered peer that is banned.
     fn with_banned(address: &PeerUrl) -> (PeerRegistry, PeerScores, PeerId) {
         let (mut registry, mut scores) = (registry(2), PeerScores::default());
-        let key = registry.add(address.clone(), None, PeerSource::Discovered).unwrap();
+        let key = registry
+            .add(address.clone(), None, PeerSource::Discovered)
+            .unwrap();
         assert!(scores.note(&key, address, &liar()));
         assert!(!scores.note(&key, address, &liar()));
         (registry, scores, key)

@@ -1,9 +1,11 @@
 //! Lists of peers: who gets onto them, what they say, and what a restart leaves of them.
 
+use std::time::Instant;
+
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use crate::common::{Network, TestNode};
+use crate::common::{Network, PATIENCE, TestNode};
 
 /// Registers a peer and gives the status and the body of the answer.
 async fn register(node: &TestNode, url: &str) -> (u16, Value) {
@@ -14,10 +16,17 @@ async fn register(node: &TestNode, url: &str) -> (u16, Value) {
     (answer.status().as_u16(), answer.json().await.unwrap())
 }
 
-/// The peers of a node as its operator sees them.
-async fn peers(node: &TestNode) -> Vec<Value> {
+/// The peers of a node as its operator sees them, once there are so many.
+async fn wait_for_peers(node: &TestNode, count: usize) -> Vec<Value> {
     let url = format!("http://{}/peers", node.running.addresses.admin);
-    reqwest::get(url).await.unwrap().json().await.unwrap()
+    let started = Instant::now();
+    loop {
+        let peers: Vec<Value> = reqwest::get(&url).await.unwrap().json().await.unwrap();
+        if peers.len() == count {
+            return peers;
+        }
+        assert!(started.elapsed() < PATIENCE, "{peers:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,9 +52,13 @@ async fn an_address_that_is_never_dialled_is_not_registered() {
     // What configuration names by exact host and port, and what may get an address.
     for url in [named, "http://one.invalid:3030"] {
         let (status, answer) = register(&node, url).await;
-        assert_eq!((status, &answer["success"]), (200, &json!(true)), "{url}: {answer}");
+        assert_eq!(
+            (status, &answer["success"]),
+            (200, &json!(true)),
+            "{url}: {answer}"
+        );
     }
-    let mut listed: Vec<_> = peers(&node)
+    let mut listed: Vec<_> = wait_for_peers(&node, 2)
         .await
         .iter()
         .map(|peer| (peer["url"].clone(), peer["source"].clone()))
@@ -71,8 +84,10 @@ async fn a_registered_peer_is_still_one_after_a_restart() {
     node.stop().await;
     // Configuration names the other one no more, and its address is one that strangers cannot name.
     let node = network.node("node", &[]).await;
-    let listed = peers(&node).await;
-    let registered = listed.iter().find(|peer| peer["url"] == "http://one.invalid:3030");
+    let listed = wait_for_peers(&node, 2).await;
+    let registered = listed
+        .iter()
+        .find(|peer| peer["url"] == "http://one.invalid:3030");
     assert_eq!(registered.unwrap()["source"], json!("registered"), "{listed:?}");
     let status: Value = reqwest::get(format!("{}/api/sync/status", node.url()))
         .await

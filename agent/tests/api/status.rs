@@ -22,7 +22,10 @@ async fn a_node_that_a_honeycomb_feeds_never_says_that_it_is_starved() {
     }
     // Where this machine is slow, the honeycomb is more than a period ahead now and then.
     assert!(modes.contains("follow"), "{modes:?}");
-    assert!(modes.is_subset(&["fill", "follow"].map(str::to_owned).into()), "{modes:?}");
+    assert!(
+        modes.is_subset(&["fill", "follow"].map(str::to_owned).into()),
+        "{modes:?}"
+    );
     network.wait_complete(&node).await;
     node.stop().await;
 }

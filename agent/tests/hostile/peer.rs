@@ -136,16 +136,14 @@ impl Script {
     fn frames(&self, range: BlockRange) -> Vec<Vec<u8>> {
         let network = "dlux".parse().unwrap();
         let mut encoder = BatchEncoder::new(&network, range).unwrap();
-        let mut bytes = Vec::new();
         while let Some(number) = encoder.next() {
             let Some(served) = self.block(number) else { break };
             let canonical = spoil(&self.fault, &served.block);
             encoder.push(number, None, &canonical).unwrap();
-            bytes.extend_from_slice(&encoder.take());
         }
-        bytes.extend_from_slice(&encoder.finish());
+        let bytes = encoder.finish();
         let mut frames = Vec::new();
-        let mut rest = bytes.as_slice();
+        let mut rest = &bytes[..];
         while let Some((length, _)) = rest.split_first_chunk::<4>() {
             let (frame, after) = rest.split_at(4 + u32::from_be_bytes(*length) as usize);
             frames.push(frame.to_vec());

@@ -66,7 +66,7 @@ pub(crate) async fn take(node: &Node, peer: RegisterPeer) -> Result<RegisterPeer
     let id = PeerId::try_from(peer.peer_id.clone())
         .map_err(|error| ApiError::parameter("peerId", peer.peer_id.clone(), error.to_string()))?;
     let url: PeerUrl = peer.url.parse().map_err(|error: PeerUrlError| {
-        ApiError::parameter("url", peer.url.clone(), error.to_string())
+        ApiError::parameter("url", peer.url.clone(), format!("{}: {error}", PeerUrl::ALLOWED))
     })?;
     node.sync.register(id, url).await.map_err(|error| match error {
         RegisterError::Refused(_) => ApiError::parameter("url", peer.url.clone(), DIALLED),

@@ -178,6 +178,9 @@ mod tests {
             feed: Feed::Silent,
             ..ALONE
         };
-        assert_eq!((peers.mode(), silent.mode()), (SyncMode::Follow, SyncMode::Follow));
+        assert_eq!(
+            (peers.mode(), silent.mode()),
+            (SyncMode::Follow, SyncMode::Follow)
+        );
     }
 }

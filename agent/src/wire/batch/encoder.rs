@@ -103,17 +103,7 @@ impl BatchEncoder {
         Ok(())
     }
 
-    /// Takes what is written so far.
-    pub fn take(&mut self) -> Bytes {
-        self.out.split().freeze()
-    }
-
-    /// Bytes written and not yet taken.
-    pub fn pending(&self) -> usize {
-        self.out.len()
-    }
-
-    /// Ends the answer and returns what was not yet taken. To stop while [`BatchEncoder::next`] still
+    /// Ends the answer and returns it. To stop while [`BatchEncoder::next`] still
     /// names a block is a short answer, which the reader holds against the sender.
     pub fn finish(mut self) -> Bytes {
         let mut payload = BytesMut::new();
