@@ -181,7 +181,7 @@ pub struct SourceArguments {
     #[arg(long, env, value_name = "URL,...", default_value = "", hide_default_value = true, value_parser = list(peer_url))]
     pub ipfs_gateways: List<PeerUrl>,
 
-    /// Most peer addresses held
+    /// Most peer addresses held beside those that are configured
     #[arg(long, env, value_name = "ADDRESSES", default_value = "1000", value_parser = whole::<usize>("addresses", 1..=100_000))]
     pub peers_max: usize,
 

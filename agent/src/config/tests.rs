@@ -126,6 +126,6 @@ fn the_documentation_lists_the_settings() {
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         committed == page,
-        "docs/configuration.md differs from the settings; run `UPDATE_DOCS=1 cargo test -p honeygraph-agent config`"
+        "docs/configuration.md differs from the settings; run `UPDATE_DOCS=1 cargo test -p honeygraph-agent documentation`"
     );
 }

@@ -65,22 +65,22 @@ enum DqlResponses {
         ("honeygraph-block" = u64, description = "As `appliedBlock`"),
         ("honeygraph-hash" = String, description = "As `appliedHash`")
     ))]
-    Answered(#[to_schema] DqlAnswer),
+    Answered(DqlAnswer),
     /// Not a question that Dgraph answers, or its answer is too large
     #[response(status = 400)]
-    Refused(#[to_schema] ErrorAnswer),
+    Refused(ErrorAnswer),
     /// No key, or a wrong one
     #[response(status = 401)]
-    NoKey(#[to_schema] ErrorAnswer),
+    NoKey(ErrorAnswer),
     /// This node hands no questions on
     #[response(status = 404)]
-    Off(#[to_schema] ErrorAnswer),
+    Off(ErrorAnswer),
     /// The question is too long
     #[response(status = 413)]
-    TooLong(#[to_schema] ErrorAnswer),
+    TooLong(ErrorAnswer),
     /// Dgraph does not answer, or too many are asking
     #[response(status = 503)]
-    Away(#[to_schema] ErrorAnswer),
+    Away(ErrorAnswer),
 }
 
 /// Who may ask: a holder of an API key, on a node that hands questions on.

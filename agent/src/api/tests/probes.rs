@@ -138,7 +138,7 @@ async fn metrics_say_how_far_dgraph_is() {
     ] {
         metrics.count_dgraph_transaction((&error).into());
     }
-    for outcome in ["committed", "overtaken", "conflict", "unknown", "failed"] {
+    for outcome in ["committed", "conflict", "unknown", "failed"] {
         has(&format!(
             "honeygraph_dgraph_transactions_total{{outcome=\"{outcome}\"}} 1"
         ));

@@ -106,6 +106,6 @@ fn the_documentation_has_the_description() {
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         committed == description,
-        "docs/openapi.json differs from the calls; run `UPDATE_DOCS=1 cargo test -p honeygraph-agent api`"
+        "docs/openapi.json differs from the calls; run `UPDATE_DOCS=1 cargo test -p honeygraph-agent documentation`"
     );
 }
