@@ -41,6 +41,10 @@ async fn answers_that_break_the_format_are_refused_and_the_honest_peer_fills_the
         Case::new("server error", Fault::ServerError, &["server_error"]).bad_from(world.start_block()),
         Case::new("drip", Fault::Drip, &["timed_out"]),
         Case::new("never answers", Fault::NeverAnswers, &["timed_out"]).bad_from(world.start_block()),
+        Case::new("slow in all", Fault::SlowInAll, &["timed_out"]),
+        Case::new("silent in all", Fault::SilentInAll, &[])
+            .free()
+            .bad_from(world.start_block()),
     ];
     withstand_all(world, cases).await;
     assert!(elsewhere.asked_nothing(), "a redirect was followed");

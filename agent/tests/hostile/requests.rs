@@ -270,7 +270,7 @@ async fn every_call_has_the_shape_of_the_javascript_honeygraph() {
     let posts = [
         (
             "/api/sync/peers",
-            json!({"peerId": "one", "url": "http://192.0.2.1:3030"}),
+            json!({"peerId": "one", "url": "http://one.invalid:3030"}),
             "peerId",
         ),
         ("/api/sync/discover", json!({"nodes": []}), "totalPeers"),
