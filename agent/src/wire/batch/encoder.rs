@@ -10,8 +10,8 @@ use super::{
 };
 use crate::wire::{NetworkName, PROTOCOL_VERSION, UnixMillis};
 
-/// Writes the answer to one request, block by block. [`BatchEncoder::take`] hands over what is written so
-/// far, so that an answer need not be held whole.
+/// Writes the answer to one request, block by block; [`BatchEncoder::finish`] hands it over. It stays small: no answer has
+/// more than [`BATCH_CUT_BYTES`] and a block.
 #[derive(Debug)]
 pub struct BatchEncoder {
     range: BlockRange,
