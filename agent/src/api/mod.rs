@@ -6,6 +6,7 @@
 
 pub mod admin;
 mod authorize;
+mod client_address;
 pub mod control;
 mod error;
 mod extract;

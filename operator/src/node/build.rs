@@ -98,9 +98,13 @@ fn add_agents(resources: &mut Resources, node: &ValidatedNode, secrets: &BTreeMa
             .config_maps
             .push(agents::config_map(identity, &node.agents, agent));
         resources.secrets.extend(agents::sources_secret(identity, agent));
-        resources
-            .claims
-            .push(pod::claim(identity, member, generation, &node.agents.storage));
+        resources.claims.push(pod::claim(
+            identity,
+            member,
+            generation,
+            &node.agents.storage,
+            node.volumes,
+        ));
         resources
             .agents
             .push(agents::stateful_set(identity, &node.agents, agent, secrets));
@@ -124,7 +128,9 @@ fn add_dgraph(resources: &mut Resources, node: &ValidatedNode, secrets: &BTreeMa
             .push(disruption::budget(identity, role));
     }
     let claims = |members: &DgraphMembers| -> Vec<_> {
-        let of = |(member, generation): &(_, _)| pod::claim(identity, *member, *generation, &members.storage);
+        let of = |(member, generation): &(_, _)| {
+            pod::claim(identity, *member, *generation, &members.storage, node.volumes)
+        };
         members.members.iter().map(of).collect()
     };
     resources.claims.extend(claims(&dgraph.zeros));

@@ -7,7 +7,8 @@ mod voters;
 use std::collections::BTreeMap;
 
 use honeygraph_crds::{
-    Exposure, HoneygraphNode, IngestExposure, Monitoring, ResourceRequirements, SecretKeyReference, Storage,
+    DeletionPolicy, Exposure, HoneygraphNode, IngestExposure, Monitoring, ResourceRequirements,
+    SecretKeyReference, Storage,
 };
 use k8s_openapi::api::core::v1::{EnvVar, PersistentVolumeClaim};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -33,6 +34,8 @@ pub struct ValidatedNode {
     pub agents: Agents,
     /// The Dgraph that it owns.
     pub dgraph: Option<OwnedDgraph>,
+    /// What becomes of its volumes when it is deleted.
+    pub volumes: DeletionPolicy,
     /// How its public API is reached.
     pub exposure: Exposure,
     /// How honeycombs reach it.
@@ -216,6 +219,7 @@ pub fn validate(input: &Dereferenced, images: &Images) -> Result<ValidatedNode, 
     Ok(ValidatedNode {
         agents: agents::agents(input, &identity, images, connection)?,
         dgraph: dgraph::owned(input, &identity, images)?,
+        volumes: node.spec.volume_deletion_policy,
         exposure: node.spec.exposure.clone(),
         ingest: node.spec.honeycomb.exposure.clone(),
         monitoring: node.spec.monitoring.clone(),

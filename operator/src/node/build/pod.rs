@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use honeygraph_crds::{ResourceRequirements, Storage};
+use honeygraph_crds::{DeletionPolicy, ResourceRequirements, Storage};
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
 use k8s_openapi::api::core::v1::{
     Affinity, Capabilities, Container, HTTPGetAction, NodeAffinity, NodeSelectorRequirement,
@@ -94,20 +94,22 @@ pub(super) fn stateful_set(identity: &NodeIdentity, member: Member, pod: Pod) ->
     }
 }
 
-/// The claim of a member. It has no owner: whether it goes with the node is decided when the node goes.
+/// The claim of a member. It has an owner only where it goes with the node.
 pub(super) fn claim(
     identity: &NodeIdentity,
     member: Member,
     generation: u32,
     storage: &Storage,
+    policy: DeletionPolicy,
 ) -> PersistentVolumeClaim {
     let mut labels = identity.member_labels(member);
     labels.insert(GENERATION_LABEL.to_owned(), generation.to_string());
+    let mut metadata = identity.metadata(identity.claim_name(member, generation), labels);
+    if policy == DeletionPolicy::Retain {
+        metadata.owner_references = None;
+    }
     PersistentVolumeClaim {
-        metadata: ObjectMeta {
-            owner_references: None,
-            ..identity.metadata(identity.claim_name(member, generation), labels)
-        },
+        metadata,
         spec: Some(PersistentVolumeClaimSpec {
             access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
             resources: Some(VolumeResourceRequirements {

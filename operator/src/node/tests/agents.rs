@@ -72,6 +72,14 @@ fn pods_are_hardened() {
 
 #[test]
 fn everything_but_volumes_goes_with_the_node() {
+    let spec = json!({"volumeDeletionPolicy": "Delete"});
+    let deleted = built(&alone(node("eu", spec))).expect("a node");
+    assert!(
+        deleted
+            .claims
+            .iter()
+            .all(|claim| claim.metadata.owner_references.is_some())
+    );
     let resources = built(&alone(node(
         "eu",
         json!({"peers": {"static": [{"url": "https://far.example"}]}}),

@@ -100,6 +100,10 @@ fn common_settings(input: &Dereferenced) -> Result<BTreeMap<&'static str, String
     if let Some(url) = &spec.exposure.advertised_url {
         settings.insert("ADVERTISE_URL", url.clone());
     }
+    let proxies = &spec.exposure.trusted_proxies;
+    if !proxies.is_empty() {
+        settings.insert("TRUSTED_PROXIES", proxies.join(","));
+    }
     let with_certificates: Vec<_> = spec
         .honeycomb
         .sources
