@@ -15,6 +15,7 @@ use honeygraph_agent::metrics::Metrics;
 use honeygraph_agent::replica::{FetchedBlock, Replica, ReplicaSettings, StartDocuments};
 use honeygraph_agent::store::{Store, StoreSettings};
 use honeygraph_chain::ContentId;
+use honeygraph_chain::checkpoint::PreviousRoot;
 use honeygraph_chain::network::CheckpointSchedule;
 use honeygraph_chain::quorum::Voters;
 use honeygraph_honeycomb::reference_chain::{ChainSettings, ReferenceChain};
@@ -69,7 +70,7 @@ fn store(directory: &Path, blocks: usize) {
     let documents = StartDocuments {
         state_id: ContentId::of(chain.genesis_document()),
         state,
-        prev_root: None,
+        prev_root: PreviousRoot::None,
         deltas: Vec::new(),
         anchor: None,
     };

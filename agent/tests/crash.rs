@@ -19,6 +19,7 @@ use honeygraph_agent::replica::{ExtendOutcome, FetchedBlock, Replica, ReplicaSet
 use honeygraph_agent::store::check::check;
 use honeygraph_agent::store::{Recovery, Store, StoreSettings};
 use honeygraph_chain::block::HashedBlock;
+use honeygraph_chain::checkpoint::PreviousRoot;
 use honeygraph_chain::network::CheckpointSchedule;
 use honeygraph_chain::quorum::Voters;
 use honeygraph_chain::{BlockNumber, ContentId};
@@ -96,7 +97,7 @@ fn child() {
         let documents = StartDocuments {
             state,
             state_id,
-            prev_root: None,
+            prev_root: PreviousRoot::None,
             deltas: Vec::new(),
             anchor: None,
         };

@@ -59,6 +59,44 @@ async fn a_node_with_nothing_starts_from_a_checkpoint_and_backfills_history() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_starts_exactly_at_a_full_state_goes_on_like_one_that_ran_from_the_genesis() {
+    let network = Network::start();
+    let first = network.fed_node("first", &[]).await;
+    // The newest checkpoint is the full state at the 300th block.
+    network.produce(310);
+    network.wait_complete(&first).await;
+    let start = network.first_block().saturating_add(299);
+
+    let url = first.url();
+    let second = network
+        .empty_node("second", &["--peers", &url, "--voters", &url])
+        .await;
+    let status = second
+        .wait_for("a start", |status| status.position.is_some())
+        .await;
+    assert_eq!(status.position.unwrap().checkpoints.root.to_string(), STATE_AT_300);
+    network.produce(390);
+    network.wait_complete(&first).await;
+    let status = second.wait_complete(start.next(), network.head()).await;
+    let (ours, theirs) = (status.position.unwrap(), network.wait_complete(&first).await);
+    assert_eq!((ours.checkpoints.deltas.len(), &ours.checkpoints), (3, &theirs.checkpoints));
+    // Both compute the same documents of it.
+    for delta in &ours.checkpoints.deltas {
+        let path = format!("/api/checkpoints/{}", delta.hash);
+        assert_eq!(ask(&second, &path).await, ask(&first, &path).await);
+    }
+    assert_eq!(fetched_blocks(&second).await.1, 0, "blocks were refused");
+    for peer in ask(&second, "/api/sync/status").await["peers"].as_array().unwrap() {
+        assert_eq!((&peer["isAlive"], &peer["reliability"]), (&true.into(), &1.0.into()), "{peer}");
+    }
+    first.stop().await;
+    second.stop().await;
+}
+
+/// Content id of the full state that the published chain has at its 300th block.
+const STATE_AT_300: &str = "Qma1KTEVe7W1LRGMtUc1fFodVZgphGvDg5Pd8Lt56W5WG7";
+
+#[tokio::test(flavor = "multi_thread")]
 async fn holes_and_an_outage_are_healed_from_several_peers() {
     let network = Network::start();
     let feeds = [network.fed_node("a", &[]).await, network.fed_node("b", &[]).await];

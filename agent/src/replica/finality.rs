@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use honeygraph_chain::block::HashedBlock;
-use honeygraph_chain::checkpoint::{Anchor, DeltaDocument, DeltaWriter};
+use honeygraph_chain::checkpoint::{Anchor, DeltaDocument, DeltaWriter, PreviousRoot};
 use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::network::CheckpointKind;
 use honeygraph_chain::peer::PeerFault;
@@ -109,7 +109,7 @@ impl Replica {
 
     /// The content id that more than half of the configured weight gives a checkpoint, in reports and votes
     /// together. A voter that does both is heard once, with its vote.
-    fn supported_checkpoint(&self, number: BlockNumber) -> Option<ContentId> {
+    pub(super) fn supported_checkpoint(&self, number: BlockNumber) -> Option<ContentId> {
         let reports = self.reports.get(&number).into_iter().flatten();
         let reports = reports.map(|(source, id)| (VoterId(source.to_string()), *id));
         let votes = self.votes.get(&number).into_iter().flatten();
@@ -121,7 +121,7 @@ impl Replica {
     }
 
     /// Learns the checkpoints that a trusted delta document names: its content id was checked.
-    pub fn learn_named(&mut self, document: &DeltaDocument) {
+    pub fn learn_named(&mut self, document: &DeltaDocument) -> Result<(), StoreError> {
         let height = self
             .writer
             .position()
@@ -134,6 +134,7 @@ impl Replica {
                 .map(|delta| (delta.hive_block, delta.hash))
                 .take(MAX_OPEN_CHECKPOINTS),
         );
+        self.learn_previous_root(document)
     }
 
     /// What the voters agree on at a checkpoint, if they do.
@@ -222,7 +223,8 @@ impl Replica {
             self.reports.pop_last();
         }
         self.judge_reports(source)?;
-        self.store_pending_ahead(source)
+        // Blocks may have waited for it, at the front or above a gap.
+        self.take_pending(source)
     }
 
     /// Compares what a source reported with what its own stream computes to.
@@ -262,6 +264,12 @@ impl Replica {
         }
         let record = self.writer.store().view().checkpoint(number)?;
         match record {
+            // Taken as it was reported: what the source's stream computes to is not known yet.
+            Some(record)
+                if record.kind == CheckpointKind::Delta && record.prev_root == PreviousRoot::Unknown =>
+            {
+                Ok(())
+            }
             Some(record) if record.state_hash == id => self.source_votes(source, &record),
             _ if self.is_settled(number) => self.on_mismatch(source, number, id),
             record => {
@@ -317,7 +325,7 @@ impl Replica {
                 let (number, block) = row?;
                 delta.push(&block.decode(number)?.block().operations);
             }
-            if delta.content_id(number) == id {
+            if delta.content_id(number) == Some(id) {
                 return Ok(Some(Reading {
                     kind: CheckpointKind::Delta,
                     after: chain.last_block,
@@ -392,7 +400,13 @@ impl Replica {
         numbers
             .into_iter()
             .rev()
-            .try_for_each(|number| self.decide(number))
+            .try_for_each(|number| self.decide(number))?;
+        let waited = self.running.as_ref().map(|running| running.stage.tip.number.next());
+        match waited {
+            // Sources' blocks may have waited for it.
+            Some(next) if anchors.iter().any(|anchor| anchor.block_num == next) => self.after_advance(),
+            _ => Ok(()),
+        }
     }
 
     /// Takes a voter's anchor.
@@ -715,6 +729,6 @@ impl Replica {
             let Some(block) = block else { return Ok(None) };
             delta.push(&block.decode(number)?.block().operations);
         }
-        Ok(Some(delta.content_id(checkpoint.number)))
+        Ok(delta.content_id(checkpoint.number))
     }
 }

@@ -9,6 +9,7 @@ mod documents;
 mod extend;
 mod finality;
 mod history;
+mod previous_root;
 mod reorganize;
 mod sources;
 mod start;

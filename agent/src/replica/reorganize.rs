@@ -297,7 +297,7 @@ pub(crate) fn checkpoint_chain_at(
         };
         match (&mut chain, record.kind) {
             (None, CheckpointKind::State) => {
-                let prev_root = (record.root != record.state_hash).then_some(record.root);
+                let prev_root = record.previous_root();
                 return Ok(Some(CheckpointChain {
                     root: record.state_hash,
                     prev_root,

@@ -8,10 +8,11 @@ use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::quorum::VoterId;
 use honeygraph_chain::{BlockNumber, ContentId, Operations};
 
+use super::extend::Pushed;
 use super::tip::{Provenance, StageError};
 use super::{Replica, StoreError};
 use crate::ingest::{SourceCommand, SourceCursor, SourceEvent, SourceEventKind, SourceId};
-use crate::store::StoredBlock;
+use crate::store::{StoredBlock, Verification};
 
 /// What one honeycomb source has shown.
 #[derive(Debug, Default)]
@@ -227,7 +228,7 @@ impl Replica {
     }
 
     /// Takes every waiting block of a source whose parent is here.
-    fn take_pending(&mut self, source: &SourceId) -> Result<(), StoreError> {
+    pub(super) fn take_pending(&mut self, source: &SourceId) -> Result<(), StoreError> {
         loop {
             if let Some(number) = self.source_at_front(source) {
                 self.settle_stage(number)?;
@@ -276,8 +277,10 @@ impl Replica {
         let Some(before) = block.number.previous() else {
             return Ok(Step::Skip);
         };
-        let waits =
-            !running.stage.tip.is_whole || self.is_beyond_stop(block.number) || self.halted().is_some();
+        let waits = !running.stage.tip.is_whole
+            || self.is_beyond_stop(block.number)
+            || self.waits_for_report(block.number)
+            || self.halted().is_some();
         if waits {
             return Ok(Step::Wait);
         }
@@ -384,40 +387,25 @@ impl Replica {
             self.set_aside(source, SetAside::Contradicts(reason));
             return Ok(false);
         }
-        let reported = self.reported_checkpoint(block.number());
-        let Some(schedule) = self.writer.position().map(|position| position.schedule) else {
-            return Ok(false);
-        };
-        let Some(running) = &mut self.running else {
-            return Ok(false);
-        };
         let provenance = Provenance::Source(source.clone());
-        match running
-            .stage
-            .push(block, timestamp_ms, provenance.clone(), &schedule, reported)
-        {
-            Ok(super::tip::CheckpointFinding::AsScheduled) => self.commit_stage().map(|()| true),
-            Ok(super::tip::CheckpointFinding::OtherKind(kind)) => {
-                self.commit_stage()?;
-                self.correct_schedule(block.number(), kind).map(|()| true)
-            }
-            Err(StageError::Store(error)) => Err(error),
-            Err(StageError::CheckpointMismatch {
+        match self.push_next(block, timestamp_ms, provenance.clone(), Verification::Verified)? {
+            Pushed::Staged => self.commit_stage().map(|()| true),
+            Pushed::Refused(StageError::CheckpointMismatch {
                 number,
                 computed,
                 reported,
             }) => {
                 // Taken unproven; the mismatch is judged with the report.
                 tracing::warn!(%source, %number, %computed, %reported, "checkpoint mismatch");
-                let pushed = running
-                    .stage
-                    .push(block, timestamp_ms, provenance, &schedule, None);
-                if let Err(error) = pushed {
-                    return Err(StoreError::damaged_block(block.number(), error));
+                if let (Some(running), Some(position)) = (&mut self.running, self.writer.position()) {
+                    running
+                        .stage
+                        .push(block, timestamp_ms, provenance, &position.schedule, None)
+                        .map_err(|error| StoreError::damaged_block(block.number(), error))?;
                 }
                 self.commit_stage().map(|()| true)
             }
-            Err(error @ StageError::BreaksState { .. }) => {
+            Pushed::Refused(error @ StageError::BreaksState { .. }) => {
                 let reference = BlockReference {
                     number: block.number(),
                     hash: block.hash(),
@@ -425,8 +413,12 @@ impl Replica {
                 self.refuse_chain(std::slice::from_ref(source), reference, &error)
                     .map(|()| false)
             }
-            Err(error) => {
+            Pushed::Refused(error) => {
                 tracing::error!(%source, block = %block.number(), %error, "block refused");
+                self.forget_view(source);
+                Ok(false)
+            }
+            Pushed::Relinked | Pushed::NotStarted => {
                 self.forget_view(source);
                 Ok(false)
             }

@@ -78,6 +78,9 @@ pub struct ReplicaStatus {
     pub newest_reported: Option<(BlockNumber, ContentId)>,
     /// The newest one that is trusted enough to start from.
     pub newest_supported: Option<(BlockNumber, ContentId)>,
+    /// A trusted delta whose document names the full state before the one that the replica started from; none where
+    /// that is known.
+    pub previous_root_named_in: Option<ContentId>,
     /// What the voters agree on there, if they do.
     pub newest_agreed: Option<Anchor>,
     /// Checkpoints of this replica that voters contradict: theirs can have no majority any more.
@@ -126,6 +129,7 @@ impl Replica {
             ahead_from: self.ahead_from(newest_reported),
             newest_reported,
             newest_supported,
+            previous_root_named_in: self.previous_root_named_in(),
             newest_agreed: newest_supported.and_then(|(number, _)| self.agreed_anchor(number)),
             conflicts: self.conflicts(),
             held_at: self.stop,

@@ -189,11 +189,7 @@ impl ReplicaHandle {
 
     /// See [`Replica::learn_named`].
     pub async fn learn_named(&self, document: DeltaDocument) -> Result<(), ReplicaGone> {
-        self.ask(move |replica| {
-            replica.learn_named(&document);
-            Ok(())
-        })
-        .await
+        self.ask(move |replica| replica.learn_named(&document)).await
     }
 
     /// See [`Replica::fill_history`].

@@ -12,6 +12,7 @@ use honeygraph_agent::metrics::Metrics;
 use honeygraph_agent::replica::{FetchedBlock, Replica, ReplicaSettings, StartDocuments};
 use honeygraph_agent::store::{Store, StoreSettings};
 use honeygraph_chain::block::{Block, HashedBlock};
+use honeygraph_chain::checkpoint::PreviousRoot;
 use honeygraph_chain::network::CheckpointSchedule;
 use honeygraph_chain::quorum::Voters;
 use honeygraph_chain::{Operation, Operations};
@@ -72,7 +73,7 @@ impl Log {
         let documents = StartDocuments {
             state: genesis,
             state_id: chain.genesis_id(),
-            prev_root: None,
+            prev_root: PreviousRoot::None,
             deltas: Vec::new(),
             anchor: None,
         };
