@@ -8,6 +8,7 @@ mod ahead;
 mod documents;
 mod extend;
 mod finality;
+mod forks;
 mod history;
 mod previous_root;
 mod reorganize;
@@ -87,6 +88,8 @@ pub struct Replica {
     /// Content ids that sources report for checkpoints above the last irreversible block.
     reports: BTreeMap<BlockNumber, BTreeMap<SourceId, ContentId>>,
     votes: BTreeMap<BlockNumber, BTreeMap<VoterId, Anchor>>,
+    /// Where the voters that are peers stand.
+    voter_tips: BTreeMap<VoterId, BlockReference>,
     /// Content ids that a checkpoint document of somebody trusted names for the checkpoints before it.
     named: BTreeMap<BlockNumber, ContentId>,
     /// The chain of checkpoints that it names.
@@ -121,6 +124,7 @@ impl Replica {
             sources: BTreeMap::new(),
             reports: BTreeMap::new(),
             votes: BTreeMap::new(),
+            voter_tips: BTreeMap::new(),
             named: BTreeMap::new(),
             named_chain: None,
             provenance: BTreeMap::new(),

@@ -143,7 +143,7 @@ impl Replica {
                 .fork_block(*block)?
                 .ok_or_else(|| StoreError::damaged_block(block.number, "a block of a fork is gone"))?;
             let hashed = fetched.decode(block.number)?;
-            let reported = self.reported_checkpoint(block.number);
+            let reported = self.reported_on_fork(*block);
             let pushed = stage.push(
                 &hashed,
                 fetched.timestamp_ms,

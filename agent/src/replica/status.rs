@@ -93,6 +93,8 @@ pub struct ReplicaStatus {
     pub sources: Vec<SourceStatus>,
     /// Forks beside the canonical chain.
     pub forks: Vec<Fork>,
+    /// Lowest block at which a fork may leave the canonical chain.
+    pub lowest_reorganized: Option<BlockNumber>,
     /// Who votes.
     pub voters: Voters,
     /// Counts.
@@ -136,6 +138,7 @@ impl Replica {
             applied: running.map(|running| running.stage.tip.number),
             sources: sources.collect(),
             forks: forks.unwrap_or_default(),
+            lowest_reorganized: running.map(|running| running.tree.root().number),
             voters: self.settings.voters.clone(),
             counters: self.counters,
         }

@@ -7,6 +7,7 @@ mod boot;
 mod claims;
 mod commands;
 mod discovery;
+mod forks;
 mod front;
 mod history;
 mod voters;
@@ -73,6 +74,7 @@ enum Done {
     Said(Said),
     Heard(Heard),
     Voted(Voted),
+    LookedAtForks(forks::Looked),
     Named {
         id: ContentId,
         learned: bool,
@@ -123,6 +125,9 @@ pub struct SyncEngine {
     named: Option<ContentId>,
     naming: bool,
     looking_at_front: bool,
+    /// Voters whose chains are looked at now, and when the forks that each holds were looked at last.
+    looking: BTreeSet<PeerId>,
+    looked_at_tips: BTreeMap<PeerId, Instant>,
     asking_voters: BTreeSet<PeerId>,
     voted_once: BTreeSet<PeerId>,
     probing: BTreeSet<PeerId>,
@@ -238,6 +243,8 @@ impl SyncEngine {
             named: None,
             naming: false,
             looking_at_front: false,
+            looking: BTreeSet::new(),
+            looked_at_tips: BTreeMap::new(),
             asking_voters: BTreeSet::new(),
             voted_once: BTreeSet::new(),
             probing: BTreeSet::new(),
@@ -316,6 +323,7 @@ impl SyncEngine {
             Done::Said(said) => self.on_said(said),
             Done::Heard(heard) => self.on_heard(heard),
             Done::Voted(voted) => self.on_voted(&voted),
+            Done::LookedAtForks(looked) => self.on_looked(&looked),
             Done::Named { id, learned } => {
                 self.naming = false;
                 if learned {
