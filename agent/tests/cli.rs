@@ -318,4 +318,16 @@ fn a_genesis_document_that_is_not_there_or_another_is_refused_at_the_start() {
         "{text}"
     );
     assert!(!Path::new(&data).exists());
+
+    // A store that was started already needs it no more: it has to be there, and is not read.
+    store(Path::new(&data), 0);
+    let text = run(&["--genesis-file", &missing]);
+    assert!(text.starts_with(&format!("GENESIS_FILE={missing}: ")), "{text}");
+    let text = run(&["--genesis-file", directory.path().to_str().unwrap()]);
+    assert!(text.starts_with("GENESIS_FILE="), "{text}");
+    let genesis = ["--genesis-file", &file, "--genesis-id", &other];
+    let other_network = ["run", "--data-dir", &data, "--network", "other"];
+    let output = agent(&[&other_network[..], &genesis].concat());
+    assert_eq!(code(&output), 1, "{output:?}");
+    assert!(line(&output).contains("network"), "{output:?}");
 }

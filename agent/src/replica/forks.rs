@@ -29,7 +29,7 @@ impl Replica {
             };
             let parent = match held {
                 Some(before) => Some(before).filter(|before| before.number.next() == reference.number),
-                None => self.linked_parent(block)?,
+                None => self.linked_parent(reference.number, block.previous_hash())?,
             };
             let Some(parent) = parent else { break };
             if self.link_after(parent)? != Some(block.previous_hash()) || self.halted().is_some() {
@@ -78,10 +78,40 @@ impl Replica {
         self.follow_best_fork()
     }
 
-    /// The block of the tree that a block links to.
-    fn linked_parent(&self, block: &HashedBlock) -> Result<Option<BlockReference>, StoreError> {
-        for parent in self.tree_at(block.number().previous()) {
-            if self.link_after(parent)? == Some(block.previous_hash()) {
+    /// Puts the stored blocks of forks into the tree that stand on a block of it. The others are old orphans: kept
+    /// in the store, not in the tree.
+    pub(super) fn attach_stored_forks(&mut self) -> Result<(), StoreError> {
+        for row in self.writer.store().view().fork_blocks() {
+            let (number, stored) = row?;
+            let parent = self.linked_parent(number, stored.previous_hash(number)?)?;
+            if let (Some(parent), Some(running)) = (parent, &mut self.running) {
+                let hash = stored.hash;
+                let _ = running.tree.insert(BlockReference { number, hash }, parent.hash);
+            }
+        }
+        Ok(())
+    }
+
+    /// The block of the tree that a block links to: by its hash, or by the document of the checkpoint that it is.
+    fn linked_parent(
+        &self,
+        number: BlockNumber,
+        previous_hash: ContentId,
+    ) -> Result<Option<BlockReference>, StoreError> {
+        let (Some(running), Some(position), Some(before)) =
+            (&self.running, self.writer.position(), number.previous())
+        else {
+            return Ok(None);
+        };
+        if running.tree.number(previous_hash) == Some(before) {
+            let hash = previous_hash;
+            return Ok(Some(BlockReference { number: before, hash }));
+        }
+        if position.schedule.kind_at(before).is_none() && before != running.tree.root().number {
+            return Ok(None);
+        }
+        for parent in self.tree_at(Some(before)) {
+            if self.link_after(parent)? == Some(previous_hash) {
                 return Ok(Some(parent));
             }
         }

@@ -182,10 +182,10 @@ impl Replica {
         let stage = Stage::new(CommittedState::of(store)?, tip.clone(), position);
         let tree = self.stored_tree(position)?;
         self.running = Some(Running { tip, stage, tree });
-        Ok(())
+        self.attach_stored_forks()
     }
 
-    /// The tree of the canonical blocks that may still be reorganized, and of the stored forks on top.
+    /// The tree of the canonical blocks that may still be reorganized.
     fn stored_tree(&self, position: &Position) -> Result<ForkTree, StoreError> {
         let view = self.writer.store().view();
         let depth = self.settings.max_reorg_depth;
@@ -223,27 +223,6 @@ impl Replica {
                 break;
             }
             parent = block.hash;
-        }
-        for row in view.fork_blocks() {
-            let (number, block) = row?;
-            let previous = block.previous_hash(number)?;
-            let parent = match number.previous() {
-                Some(before) if !tree.contains(previous) => view
-                    .checkpoint(before)?
-                    .filter(|checkpoint| checkpoint.state_hash == previous)
-                    .and_then(|checkpoint| checkpoint.block_hash),
-                _ => Some(previous),
-            };
-            if let Some(parent) = parent {
-                // What does not attach is an old orphan: kept in the store, not in the tree.
-                let _ = tree.insert(
-                    BlockReference {
-                        number,
-                        hash: block.hash,
-                    },
-                    parent,
-                );
-            }
         }
         Ok(tree)
     }

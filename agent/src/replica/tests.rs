@@ -1821,6 +1821,18 @@ fn a_fork_with_checkpoints_of_its_own_is_held_and_followed() {
     );
     assert_eq!(replica.status().counters.state_hash_mismatches, 0);
     assert_sound(&mut replica);
+    // Both are in the tree again after a restart.
+    let forks = replica.status().forks;
+    drop(replica);
+    let mut replica = home.open(own());
+    assert_eq!(replica.status().forks, forks);
+    replica
+        .voter_stands(VoterId("peer".to_owned()), Some(forks[0].tip))
+        .unwrap();
+    assert_equals_vectors(&replica, 119);
+    assert_eq!(replica.status().forks[0].tip, tip);
+    drop(replica);
+    assert_eq!(home.open(own()).status().forks[0].tip, tip);
 }
 
 #[test]
