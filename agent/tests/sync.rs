@@ -75,12 +75,18 @@ async fn a_node_that_starts_exactly_at_a_full_state_goes_on_like_one_that_ran_fr
     let status = second
         .wait_for("a start", |status| status.position.is_some())
         .await;
-    assert_eq!(status.position.unwrap().checkpoints.root.to_string(), STATE_AT_300);
+    assert_eq!(
+        status.position.unwrap().checkpoints.root.to_string(),
+        STATE_AT_300
+    );
     network.produce(330);
     network.wait_complete(&first).await;
     let status = second.wait_complete(start.next(), network.head()).await;
     let (ours, theirs) = (status.position.unwrap(), network.wait_complete(&first).await);
-    assert_eq!((ours.checkpoints.deltas.len(), &ours.checkpoints), (3, &theirs.checkpoints));
+    assert_eq!(
+        (ours.checkpoints.deltas.len(), &ours.checkpoints),
+        (3, &theirs.checkpoints)
+    );
     // Both compute the same documents of it.
     for delta in &ours.checkpoints.deltas {
         let path = format!("/api/checkpoints/{}", delta.hash);
@@ -341,9 +347,8 @@ async fn a_fork_of_which_only_the_tip_was_heard_is_fetched_weighed_and_followed(
         };
         honeycomb.add_receiver(name, settings)
     };
-    let hash_of = |honeycomb: &HoneycombNode, number| {
-        honeycomb.read(|chain| chain.block(number).unwrap().block.hash())
-    };
+    let hash_of =
+        |honeycomb: &HoneycombNode, number| honeycomb.read(|chain| chain.block(number).unwrap().block.hash());
     let stands_on = |honeycomb: &HoneycombNode, status: &ReplicaStatus| {
         status.position.as_ref().is_some_and(|position| {
             let above = position.state_height > fork_at.saturating_add(30);

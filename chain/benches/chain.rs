@@ -117,7 +117,9 @@ fn main() {
                 if block.number.get() % 100 == 1 {
                     let next = DeltaWriter::new(&CheckpointChain::from_state(genesis.0, genesis_id));
                     black_box(ContentId::of(
-                        &std::mem::replace(&mut delta, next).document(block.number).unwrap(),
+                        &std::mem::replace(&mut delta, next)
+                            .document(block.number)
+                            .unwrap(),
                     ));
                 }
             }

@@ -8,8 +8,8 @@ use honeygraph_chain::network::CheckpointKind;
 use honeygraph_chain::peer::PeerFault;
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 
-use super::reorganize::Undone;
 use super::extend::Pushed;
+use super::reorganize::Undone;
 use super::tip::{Provenance, StageError};
 use super::{FetchedBlock, Replica, StoreError};
 use crate::ingest::SourceId;

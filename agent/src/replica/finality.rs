@@ -61,7 +61,11 @@ impl Replica {
             let weigh = |source: &SourceId| self.weight_of(source);
             self.checkpoint_of_sources(number, Some(block.hash), weigh)
         };
-        trusted.map(|(_, id)| id).or_else(agreed).or_else(named).or_else(of_sources)
+        trusted
+            .map(|(_, id)| id)
+            .or_else(agreed)
+            .or_else(named)
+            .or_else(of_sources)
     }
 
     /// The content id that the sources on a chain report for a checkpoint; none where they contradict each other
@@ -466,7 +470,10 @@ impl Replica {
             .into_iter()
             .rev()
             .try_for_each(|number| self.decide(number))?;
-        let waited = self.running.as_ref().map(|running| running.stage.tip.number.next());
+        let waited = self
+            .running
+            .as_ref()
+            .map(|running| running.stage.tip.number.next());
         match waited {
             // Sources' blocks may have waited for it.
             Some(next) if anchors.iter().any(|anchor| anchor.block_num == next) => self.after_advance(),

@@ -124,7 +124,10 @@ impl Replica {
             return Vec::new();
         };
         let canonical = running.tree.at_height(running.tip.reference().hash, number);
-        let others = running.tree.at_number(number).filter(|block| Some(*block) != canonical);
+        let others = running
+            .tree
+            .at_number(number)
+            .filter(|block| Some(*block) != canonical);
         canonical.into_iter().chain(others).collect()
     }
 
@@ -150,7 +153,10 @@ impl Replica {
                 operations: operations.clone(),
             });
             let hash = block.hash();
-            let is_here = self.running.as_ref().is_some_and(|running| running.tree.contains(hash));
+            let is_here = self
+                .running
+                .as_ref()
+                .is_some_and(|running| running.tree.contains(hash));
             if is_here && but_not != Some(hash) {
                 return Ok(Some((parent, BlockReference { number, hash })));
             }
@@ -170,7 +176,11 @@ impl Replica {
         let store = self.writer.store().view();
         let mut heard = Vec::new();
         let mut found = None;
-        for at in running.tree.chain_from(tip.hash).take_while(|at| at.number >= assumed.number) {
+        for at in running
+            .tree
+            .chain_from(tip.hash)
+            .take_while(|at| at.number >= assumed.number)
+        {
             let Some(stored) = (match store.fork_block(at)? {
                 Some(stored) => Some(stored),
                 None => store.block(at.number)?.filter(|stored| stored.hash == at.hash),
@@ -205,15 +215,25 @@ impl Replica {
                 .as_ref()
                 .is_some_and(|running| running.tree.is_on_chain_of(assumed.hash, tip.hash))
         };
-        let followed = self.running.as_ref().is_some_and(|running| stands(running.tip.reference()));
+        let followed = self
+            .running
+            .as_ref()
+            .is_some_and(|running| stands(running.tip.reference()));
         let others = self.sources.values().filter_map(|view| view.tip);
         let is_needed = followed || others.chain(self.voter_tips.values().copied()).any(stands);
-        if is_needed { Ok(()) } else { self.drop_fork(assumed) }
+        if is_needed {
+            Ok(())
+        } else {
+            self.drop_fork(assumed)
+        }
     }
 
     /// The content id of the delta at a checkpoint of a fork; none where it cannot be computed: its period does not
     /// start on what is known, or it would be a full state, which only the followed fork has.
-    pub(super) fn fork_checkpoint_id(&self, checkpoint: BlockReference) -> Result<Option<ContentId>, StoreError> {
+    pub(super) fn fork_checkpoint_id(
+        &self,
+        checkpoint: BlockReference,
+    ) -> Result<Option<ContentId>, StoreError> {
         Ok(self.fork_checkpoints(checkpoint)?.map(|chain| chain.link()))
     }
 
@@ -226,7 +246,9 @@ impl Replica {
         let tip = running.tip.reference();
         let mut own = vec![checkpoint];
         let mut chain = loop {
-            let Some(lowest) = own.last().copied() else { return Ok(None) };
+            let Some(lowest) = own.last().copied() else {
+                return Ok(None);
+            };
             if position.schedule.kind_at(lowest.number) != Some(CheckpointKind::Delta) {
                 return Ok(None);
             }

@@ -2,7 +2,9 @@
 //! a full state alone, and was not told, takes the ids of those deltas as they are reported until the document of
 //! one tells it.
 
-use honeygraph_chain::checkpoint::{CheckpointChain, DeltaDocument, DeltaReference, DeltaWriter, PreviousRoot};
+use honeygraph_chain::checkpoint::{
+    CheckpointChain, DeltaDocument, DeltaReference, DeltaWriter, PreviousRoot,
+};
 use honeygraph_chain::network::CheckpointKind;
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 
@@ -62,7 +64,8 @@ impl Replica {
         let Some(root) = view.checkpoint_by_id(chain.root)? else {
             return Ok(());
         };
-        let since = BlockRange::new(root.block_num, chain.last_block).unwrap_or(BlockRange::single(root.block_num));
+        let since =
+            BlockRange::new(root.block_num, chain.last_block).unwrap_or(BlockRange::single(root.block_num));
         let mut transaction = self.writer.begin();
         for record in view.checkpoints(since) {
             transaction.put_checkpoint(&record?.with_previous_root(document.prev_root))?;
@@ -77,7 +80,10 @@ impl Replica {
         if proven < position.checkpoints.last_block {
             self.counters.state_hash_mismatches += 1;
             tracing::error!(checkpoint = %proven, "what was taken after this checkpoint is not what was reported");
-            self.roll_back(proven.max(position.irreversible_block().unwrap_or_default()), Undone::Discard)?;
+            self.roll_back(
+                proven.max(position.irreversible_block().unwrap_or_default()),
+                Undone::Discard,
+            )?;
         }
         let sources: Vec<_> = self.sources.keys().cloned().collect();
         sources.iter().try_for_each(|source| self.judge_reports(source))?;

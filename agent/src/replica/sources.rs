@@ -313,7 +313,10 @@ impl Replica {
         }
         let canonical = running.tree.at_height(tip.hash, before);
         // Of the blocks that wait the first with operations tells where the source stands.
-        let telling = view.pending.iter().find(|block| !block.operations.as_slice().is_empty());
+        let telling = view
+            .pending
+            .iter()
+            .find(|block| !block.operations.as_slice().is_empty());
         if let Some(telling) = telling.filter(|_| running.tree.has_forks())
             && let Some((below, _)) = self.found_in_tree(telling.number, &telling.operations, None)?
             && let Some(parent) = running.tree.at_height(below.hash, before)

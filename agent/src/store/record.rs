@@ -162,7 +162,8 @@ impl CheckpointRecord {
     #[must_use]
     pub const fn with_previous_root(self, previous: PreviousRoot) -> Self {
         match (self.kind, previous) {
-            (CheckpointKind::Delta, _) | (CheckpointKind::State, PreviousRoot::None | PreviousRoot::Unknown) => Self {
+            (CheckpointKind::Delta, _)
+            | (CheckpointKind::State, PreviousRoot::None | PreviousRoot::Unknown) => Self {
                 prev_root: previous,
                 ..self
             },

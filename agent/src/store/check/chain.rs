@@ -225,7 +225,9 @@ impl Check<'_> {
             self.report.problem(&place, reason, Remedy::ComputeAgain);
         }
         let names_none = record.root == record.state_hash;
-        if names_none && (record.kind == CheckpointKind::Delta || matches!(record.prev_root, PreviousRoot::Known(_))) {
+        if names_none
+            && (record.kind == CheckpointKind::Delta || matches!(record.prev_root, PreviousRoot::Known(_)))
+        {
             let reason = "its own content id stands for the full state before it";
             self.report.problem(&place, reason, Remedy::ComputeAgain);
         }

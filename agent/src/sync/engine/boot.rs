@@ -114,7 +114,11 @@ impl SyncEngine {
                 .filter(|(_, peer, _)| peer.is_alive)
                 .map(|(_, peer, voter)| {
                     let weight = self.settings.voters.weight(voter);
-                    (voter.clone(), u32::try_from(weight).unwrap_or(u32::MAX), peer.url.clone())
+                    (
+                        voter.clone(),
+                        u32::try_from(weight).unwrap_or(u32::MAX),
+                        peer.url.clone(),
+                    )
                 })
                 .collect(),
             genesis,
@@ -292,12 +296,18 @@ async fn fetch_documents(
 /// of the weight of the voters that are peers, or where nobody is a voter of the peers that are asked. The document
 /// itself does not name it.
 async fn previous_root(client: &PeerClient, plan: &Plan, number: BlockNumber, id: ContentId) -> PreviousRoot {
-    if plan.genesis.as_ref().is_some_and(|(_, genesis)| *genesis == Some(id)) {
+    if plan
+        .genesis
+        .as_ref()
+        .is_some_and(|(_, genesis)| *genesis == Some(id))
+    {
         return PreviousRoot::None;
     }
     let strangers = || {
         let named = plan.peers.iter().take(PEERS_ASKED);
-        named.map(|url| (VoterId(url.to_string()), 1, url.clone())).collect()
+        named
+            .map(|url| (VoterId(url.to_string()), 1, url.clone()))
+            .collect()
     };
     let asked: Vec<_> = if plan.voters.is_empty() && plan.may_trust_peers {
         strangers()
@@ -306,7 +316,10 @@ async fn previous_root(client: &PeerClient, plan: &Plan, number: BlockNumber, id
     };
     let mut cast = Vec::new();
     for (voter, _, url) in &asked {
-        let told = client.checkpoints(url, BlockRange::single(number)).await.unwrap_or_default();
+        let told = client
+            .checkpoints(url, BlockRange::single(number))
+            .await
+            .unwrap_or_default();
         let entry = told.into_iter().find(|entry| entry.state_hash == id);
         cast.extend(entry.and_then(|entry| Some((voter.clone(), entry.root?))));
     }

@@ -43,8 +43,12 @@ impl SyncEngine {
         let (Some(position), Some(lowest)) = (&status.position, status.lowest_reorganized) else {
             return;
         };
-        let Some(known) = self.registry.get(peer) else { return };
-        let is_batch = known.profile.is_some_and(|profile| profile.kind == FetchKind::Batch);
+        let Some(known) = self.registry.get(peer) else {
+            return;
+        };
+        let is_batch = known
+            .profile
+            .is_some_and(|profile| profile.kind == FetchKind::Batch);
         let (Some(voter), Some(head), true) = (&known.voter, known.head(), is_batch) else {
             return;
         };
@@ -133,10 +137,15 @@ impl Look {
             } else {
                 self.hold_from(shared, head).await?
             };
-            self.replica.voter_stands(self.voter.clone(), Some(stands)).await?;
+            self.replica
+                .voter_stands(self.voter.clone(), Some(stands))
+                .await?;
         }
         if tips && let Ok(said) = self.client.status(&self.url).await {
-            let others = said.forks.map(|forks| forks.others.into_vec()).unwrap_or_default();
+            let others = said
+                .forks
+                .map(|forks| forks.others.into_vec())
+                .unwrap_or_default();
             for tip in others.into_iter().take(TIPS_A_LOOK) {
                 let reference = BlockReference {
                     number: tip.head,
@@ -174,7 +183,10 @@ impl Look {
             }
         }
         while above.distance_from(below.0.number) > 1 {
-            let middle = below.0.number.saturating_add(above.distance_from(below.0.number) / 2);
+            let middle = below
+                .0
+                .number
+                .saturating_add(above.distance_from(below.0.number) / 2);
             let at = self.theirs(middle).await?;
             if at.1 == Here::Unknown {
                 above = middle;
@@ -193,7 +205,8 @@ impl Look {
             number: self.lowest,
             hash: after.previous_hash,
         };
-        self.is_joined(block.number, block.hash).then_some((block, Here::Followed))
+        self.is_joined(block.number, block.hash)
+            .then_some((block, Here::Followed))
     }
 
     /// A block of the voter's chain.
@@ -206,7 +219,10 @@ impl Look {
     fn here(&self, block: BlockReference) -> Here {
         let find = || -> Result<Here, StoreError> {
             let view = self.store.view();
-            if view.block(block.number)?.is_some_and(|stored| stored.hash == block.hash) {
+            if view
+                .block(block.number)?
+                .is_some_and(|stored| stored.hash == block.hash)
+            {
                 return Ok(Here::Followed);
             }
             let is_held = view.fork_block(block)?.is_some();
@@ -232,7 +248,15 @@ impl Look {
             let Some(range) = rest.ok().and_then(|rest| range.intersection(rest)) else {
                 break;
             };
-            let answer = fetch_range(&self.client, &self.url, &self.network, self.schedule, range, TIMEOUT).await;
+            let answer = fetch_range(
+                &self.client,
+                &self.url,
+                &self.network,
+                self.schedule,
+                range,
+                TIMEOUT,
+            )
+            .await;
             let blocks: Vec<FetchedBlock> = answer.blocks.into_iter().filter_map(Fetched::linked).collect();
             match self.replica.hold_fork(blocks).await? {
                 Some(held) if held.number > stands.number => stands = held,
@@ -249,13 +273,19 @@ impl Look {
         let mut at = tip;
         loop {
             let fork = at.hash.to_string();
-            let Ok(reported) = self.client.block_by_number(&self.url, at.number, Some(&fork)).await else {
+            let Ok(reported) = self
+                .client
+                .block_by_number(&self.url, at.number, Some(&fork))
+                .await
+            else {
                 return Ok(());
             };
             let Some(fetched) = linked_of(&reported).filter(|fetched| fetched.block.hash() == at.hash) else {
                 return Ok(());
             };
-            let Some(before) = at.number.previous() else { return Ok(()) };
+            let Some(before) = at.number.previous() else {
+                return Ok(());
+            };
             let previous = fetched.block.previous_hash();
             blocks.push(fetched);
             if self.is_joined(before, previous) {
