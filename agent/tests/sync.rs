@@ -11,11 +11,25 @@ use honeygraph_chain::{BlockNumber, BlockRange};
 use honeygraph_honeycomb::honeycomb_node::HoneycombNode;
 use honeygraph_honeycomb::receiver::{ReceiverSettings, Start};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_follows_a_honeycomb_and_another_fills_its_gap_from_it() {
+/// A network whose honeycomb has made so many blocks, and a node that has them from it.
+async fn network_with(blocks: u64) -> (Network, TestNode) {
     let network = Network::start();
     let first = network.fed_node("first", &[]).await;
-    network.produce(1_250);
+    network.produce(blocks);
+    network.wait_complete(&first).await;
+    (network, first)
+}
+
+/// A node that has what another one has, and goes away.
+async fn leave_late(network: &Network, url: &str) {
+    let late = network.node("late", &["--peers", url]).await;
+    network.wait_complete(&late).await;
+    late.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_follows_a_honeycomb_and_another_fills_its_gap_from_it() {
+    let (network, first) = network_with(1_250).await;
     let position = network.wait_complete(&first).await;
     assert_eq!(position.checkpoints.deltas.len(), 9);
 
@@ -27,10 +41,7 @@ async fn a_node_follows_a_honeycomb_and_another_fills_its_gap_from_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_with_nothing_starts_from_a_checkpoint_and_backfills_history() {
-    let network = Network::start();
-    let first = network.fed_node("first", &[]).await;
-    network.produce(1_250);
-    network.wait_complete(&first).await;
+    let (network, first) = network_with(1_250).await;
 
     let url = first.url();
     let empty = network
@@ -61,11 +72,8 @@ async fn a_node_with_nothing_starts_from_a_checkpoint_and_backfills_history() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_starts_exactly_at_a_full_state_goes_on_like_one_that_ran_from_the_genesis() {
-    let network = Network::start();
-    let first = network.fed_node("first", &[]).await;
     // The newest checkpoint is the full state at the 300th block.
-    network.produce(311);
-    network.wait_complete(&first).await;
+    let (network, first) = network_with(311).await;
     let start = network.first_block().saturating_add(299);
 
     let url = first.url();
@@ -182,14 +190,9 @@ fn missing(status: &ReplicaStatus, range: BlockRange) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_honeycomb_sends_above_a_gap_is_there_at_once_and_never_fetched() {
-    let network = Network::start();
-    let first = network.fed_node("first", &[]).await;
-    network.produce(250);
-    network.wait_complete(&first).await;
+    let (network, first) = network_with(250).await;
     let url = first.url();
-    let late = network.node("late", &["--peers", &url]).await;
-    network.wait_complete(&late).await;
-    late.stop().await;
+    leave_late(&network, &url).await;
 
     // While it is away the chain grows; then it hears the newest blocks, and no peer is there.
     network.produce(450);
@@ -266,13 +269,9 @@ async fn what_a_honeycomb_sends_above_a_gap_is_there_at_once_and_never_fetched()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_newest_periods_are_fetched_before_the_gap_below_them() {
-    let network = Network::start();
-    let first = network.fed_node("first", &[]).await;
-    network.produce(150);
+    let (network, first) = network_with(150).await;
     let (url, start) = (first.url(), network.first_block());
-    let late = network.node("late", &["--peers", &url]).await;
-    network.wait_complete(&late).await;
-    late.stop().await;
+    leave_late(&network, &url).await;
 
     // A peer that kept nothing of the gap's beginning.
     network.produce(850);

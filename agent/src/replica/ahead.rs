@@ -443,10 +443,10 @@ impl Replica {
         let (timestamp_ms, verification) = (stored.timestamp_ms, stored.verification);
         match self.push_next(block, timestamp_ms, Provenance::Local, verification)? {
             Pushed::Staged => Ok(true),
-            // The next turn goes on.
-            Pushed::Relinked | Pushed::NotStarted => Ok(false),
-            // It waits for its report.
-            Pushed::Refused(StageError::NotComputable { .. }) => Ok(false),
+            // The next turn goes on, or the report that it waits for.
+            Pushed::Relinked | Pushed::NotStarted | Pushed::Refused(StageError::NotComputable { .. }) => {
+                Ok(false)
+            }
             Pushed::Refused(error) => {
                 tracing::warn!(block = %number, %error, "stored block does not fit what stands below it");
                 let whole = matches!(

@@ -259,7 +259,7 @@ impl Look {
             .await;
             let blocks: Vec<FetchedBlock> = answer.blocks.into_iter().filter_map(Fetched::linked).collect();
             match self.replica.hold_fork(blocks).await? {
-                Some(held) if held.number > stands.number => stands = held,
+                Some(last) if last.number > stands.number => stands = last,
                 _ => break,
             }
         }
