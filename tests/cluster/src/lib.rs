@@ -1,0 +1,42 @@
+//! A real Kubernetes cluster on one machine, of the upstream programs, for tests of the operator. What it is and how to
+//! use it by hand: `docs/test-cluster.md`.
+//!
+//! ```no_run
+//! use honeygraph_test_cluster::{Cluster, Level};
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! let cluster = Cluster::start(Level::One)?;
+//! println!("{}", cluster.kubectl().run(["get", "namespaces"])?);
+//! // All that was started ends with `cluster`.
+//! # Ok(())
+//! # }
+//! ```
+
+mod addresses;
+mod certificates;
+mod cluster;
+mod control_groups;
+mod control_plane;
+mod home;
+mod image;
+mod kubectl;
+mod level;
+mod network;
+mod node;
+mod parts;
+mod process;
+mod proxy;
+mod record;
+mod removal;
+mod requirements;
+mod tools;
+
+pub use cluster::{Cluster, Condition, Options, PartCondition, Removal, conditions, remove_all};
+pub use control_plane::AuditLog;
+pub use home::{UP, clusters};
+pub use image::{BUSYBOX, Image};
+pub use kubectl::Kubectl;
+pub use level::Level;
+pub use node::REGIONS;
+pub use requirements::missing;
+pub use tools::{ASSETS_VARIABLE, ToolSet};
