@@ -17,7 +17,7 @@ use crate::record::Record;
 use crate::tools::ControlPlanePrograms;
 
 /// Time for a part to become ready: seconds when the machine is idle, but it may be busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Who may do anything.
 const ADMINISTRATORS: &str = "system:masters";

@@ -60,16 +60,19 @@ impl Kubectl {
 
     /// Applies objects server-side.
     pub fn apply(&self, manifest: &str) -> anyhow::Result<String> {
-        self.apply_in("default", manifest)
+        self.apply_with(&[], manifest)
     }
 
-    /// Applies objects server-side; those that name no namespace in this one.
+    /// Applies objects server-side in a namespace; they name none, or this one.
     pub fn apply_in(&self, namespace: &str, manifest: &str) -> anyhow::Result<String> {
+        self.apply_with(&["--namespace", namespace], manifest)
+    }
+
+    fn apply_with(&self, arguments: &[&str], manifest: &str) -> anyhow::Result<String> {
         let mut command = self.command();
         command
+            .args(arguments)
             .args([
-                "--namespace",
-                namespace,
                 "apply",
                 "--server-side",
                 "--field-manager",

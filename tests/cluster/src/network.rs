@@ -1,6 +1,7 @@
 //! What level two takes of this machine's network, recorded before it is taken.
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -30,7 +31,7 @@ const SETTINGS: [&str; 10] = [
 
 /// Gives this machine the addresses of the control plane and of `nodes` nodes, and lets it forward for pods.
 pub(crate) fn prepare(record: &mut Record, nodes: u8) -> anyhow::Result<()> {
-    refuse_a_taken_network()?;
+    refuse_a_taken_machine()?;
     for setting in SETTINGS {
         remember(record, &Path::new("/proc/sys").join(setting))?;
     }
@@ -74,8 +75,15 @@ pub(crate) fn prepare(record: &mut Record, nodes: u8) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Where every kubelet listens for device plugins: its folder cannot be set.
+const KUBELET_SOCKET: &str = "/var/lib/kubelet/device-plugins/kubelet.sock";
+
 /// Another cluster on this machine, ours or not, would lose what this one gives back at its end.
-fn refuse_a_taken_network() -> anyhow::Result<()> {
+fn refuse_a_taken_machine() -> anyhow::Result<()> {
+    anyhow::ensure!(
+        UnixStream::connect(KUBELET_SOCKET).is_err(),
+        "a kubelet listens at {KUBELET_SOCKET}: this machine is a node of another cluster"
+    );
     anyhow::ensure!(
         !Path::new("/sys/class/net").join(BRIDGE).exists(),
         "there is a device {BRIDGE} already: one cluster of level two fits on a machine. `cargo cluster status` shows \

@@ -189,7 +189,7 @@ mod tests {
     fn a_part_that_ends_is_not_waited_for_and_its_log_is_shown() {
         let (_directory, part) = start("read line; echo one; echo the reason >&2; exit 1");
         let error = part
-            .wait(Duration::from_secs(60), || Err("no answer".to_owned()))
+            .wait(Duration::from_mins(1), || Err("no answer".to_owned()))
             .unwrap_err();
         assert!(error.to_string().starts_with("part has ended\n"), "{error}");
         assert!(error.to_string().ends_with("one\nthe reason"), "{error}");

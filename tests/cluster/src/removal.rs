@@ -18,6 +18,17 @@ use crate::record::{self, Resource};
 /// How long ended processes, mounts and devices may take to go.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What kubelets and containerd make outside the cluster's folder, whatever their settings say; a folder goes when it
+/// is empty, and a socket with it when nobody of ours listens any more.
+const OUTSIDE: [&str; 6] = [
+    "/var/lib/kubelet/device-plugins/kubelet.sock",
+    "/var/lib/kubelet/device-plugins",
+    "/var/lib/kubelet",
+    "/var/log/containers",
+    "/run/containerd/s",
+    "/run/containerd",
+];
+
 /// Time between two looks at what is left.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -42,6 +53,16 @@ pub(crate) fn remove(folder: &Folder) -> anyhow::Result<()> {
     }
     for resource in resources.iter().rev() {
         note(give_back(resource));
+    }
+    if of_nodes {
+        for path in OUTSIDE.map(Path::new) {
+            // Whatever is not empty is somebody else's too.
+            let _ = if path.is_dir() {
+                fs::remove_dir(path)
+            } else {
+                fs::remove_file(path)
+            };
+        }
     }
     if left.is_empty() {
         fs::remove_dir_all(folder.path()).with_context(|| folder.path().display().to_string())

@@ -71,7 +71,7 @@ const SCENARIOS: [&Scenario; 5] = [
 
 /// Runs scenarios one after the other, on one cluster: that of `KUBECONFIG`, else that of `cargo cluster up`, else one
 /// that is started for them and ends with them.
-pub(crate) fn test(arguments: TestArguments) -> anyhow::Result<ExitCode> {
+pub(crate) fn test(arguments: &TestArguments) -> anyhow::Result<ExitCode> {
     let chosen: Vec<_> = SCENARIOS
         .into_iter()
         .filter(|scenario| {

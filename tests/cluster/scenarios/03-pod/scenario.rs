@@ -49,7 +49,6 @@ fn run(stage: &mut Stage) -> anyhow::Result<()> {
             "client",
             "--",
             "nc",
-            "-z",
             "-w",
             "5",
             "kubernetes.default",

@@ -1,4 +1,4 @@
-//! Three nodes are three regions: a StatefulSet spreads over them, with one name in DNS for each pod.
+//! Three nodes are three regions: a `StatefulSet` spreads over them, with one name in DNS for each pod.
 
 use std::collections::BTreeSet;
 

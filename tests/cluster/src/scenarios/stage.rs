@@ -7,7 +7,7 @@ use anyhow::Context;
 use honeygraph_test_cluster::{Cluster, Kubectl};
 
 /// Time for what a step waits for: seconds when the machine is idle, but it may be busy.
-pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Time between two looks at what is waited for.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -66,13 +66,20 @@ impl Stage {
         self.kubectl()?.run(all)
     }
 
-    /// Makes a namespace of the scenario's own, which ends with it.
+    /// Makes a namespace of the scenario's own, which ends with it. One that an earlier, failed run kept goes first.
     pub(super) fn create_namespace(&mut self) -> anyhow::Result<String> {
         let namespace = format!("scenario-{}", self.name);
-        let outcome = self.step(&format!("create namespace {namespace}"), || {
-            self.kubectl()?.run(["create", "namespace", &namespace])
-        });
-        outcome?;
+        self.step(&format!("create namespace {namespace}"), || {
+            let kubectl = self.kubectl()?;
+            kubectl.run([
+                "delete",
+                "namespace",
+                &namespace,
+                "--ignore-not-found",
+                "--timeout=120s",
+            ])?;
+            kubectl.run(["create", "namespace", &namespace])
+        })?;
         self.namespace = Some(namespace.clone());
         Ok(namespace)
     }
@@ -139,12 +146,9 @@ impl Stage {
         }
         lines.push(format!("  failed  {error:#}"));
         if let Some(namespace) = &self.namespace {
-            for question in [["get", "pods,events"], ["describe", "pods"]] {
-                let seen = self
-                    .kubectl()
-                    .and_then(|kubectl| kubectl.run(["--namespace", namespace].into_iter().chain(question)));
-                lines.push(seen.unwrap_or_else(|error| format!("{error:#}")));
-            }
+            let question = ["--namespace", namespace, "get", "pods,events"];
+            let seen = self.kubectl().and_then(|kubectl| kubectl.run(question));
+            lines.push(seen.unwrap_or_else(|error| format!("{error:#}")));
         }
         lines.join("\n")
     }
