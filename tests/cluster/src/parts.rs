@@ -64,7 +64,7 @@ impl Part {
             .spawn()
             .with_context(|| format!("{name} cannot be started: {}", program.display()))?;
         let Some(process) = ProcessIdentity::of(child.id()) else {
-            anyhow::bail!("{name} ended at once\n{}", last_lines(&log));
+            anyhow::bail!(with_log(&format!("{name} has ended"), &log));
         };
         record.write(&Resource::Process {
             part: name.to_owned(),
@@ -101,11 +101,7 @@ impl Part {
                 std::thread::sleep(LOOK_AGAIN);
                 continue;
             };
-            anyhow::bail!(
-                "{trouble}\nThe end of {}:\n{}",
-                self.log.display(),
-                last_lines(&self.log)
-            );
+            anyhow::bail!(with_log(&trouble, &self.log));
         }
     }
 }
@@ -154,6 +150,11 @@ fn shown(command: &Command) -> String {
         .join(" ")
 }
 
+/// What is wrong with a part, with the end of its log.
+fn with_log(trouble: &str, log: &Path) -> String {
+    format!("{trouble}\nThe end of {}:\n{}", log.display(), last_lines(log))
+}
+
 /// The last lines of a log.
 fn last_lines(log: &Path) -> String {
     let mut tail = Vec::new();
@@ -175,21 +176,21 @@ fn last_lines(log: &Path) -> String {
 mod tests {
     use super::*;
 
-    fn start(script: &str) -> (tempfile::TempDir, Part) {
+    fn start(script: &str) -> (tempfile::TempDir, anyhow::Result<Part>) {
         let directory = tempfile::tempdir().unwrap();
         let folder = Folder::at(directory.path().join("one"));
         folder.create().unwrap();
         let mut record = Record::open(&folder).unwrap();
-        let part = Part::start(&folder, &mut record, "part", Path::new("/bin/sh"), ["-c", script]).unwrap();
-        assert_eq!(crate::record::read(&folder).unwrap().len(), 1);
+        let part = Part::start(&folder, &mut record, "part", Path::new("/bin/sh"), ["-c", script]);
         (directory, part)
     }
 
     #[test]
     fn a_part_that_ends_is_not_waited_for_and_its_log_is_shown() {
-        let (_directory, part) = start("read line; echo one; echo the reason >&2; exit 1");
+        let (_directory, part) = start("echo one; echo the reason >&2; exit 1");
+        // It may have ended before it was even recorded.
         let error = part
-            .wait(Duration::from_mins(1), || Err("no answer".to_owned()))
+            .and_then(|part| part.wait(Duration::from_mins(1), || Err("no answer".to_owned())))
             .unwrap_err();
         assert!(error.to_string().starts_with("part has ended\n"), "{error}");
         assert!(error.to_string().ends_with("one\nthe reason"), "{error}");
@@ -197,7 +198,14 @@ mod tests {
 
     #[test]
     fn a_part_that_is_not_ready_in_time_is_named_with_what_it_misses() {
-        let (_directory, part) = start("exec sleep 1000");
+        let (directory, part) = start("exec sleep 1000");
+        let part = part.unwrap();
+        assert_eq!(
+            crate::record::read(&Folder::at(directory.path().join("one")))
+                .unwrap()
+                .len(),
+            1
+        );
         let error = part
             .wait(Duration::ZERO, || Err("no answer".to_owned()))
             .unwrap_err();

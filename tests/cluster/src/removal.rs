@@ -102,6 +102,7 @@ fn end_processes(folder: &Folder, resources: &[Resource]) -> anyhow::Result<()> 
         })
         .collect();
     let began = Instant::now();
+    let mut was_quiet = false;
     loop {
         // Again and again: what is found may start another process before it is killed.
         let mut alive = marked(folder.path());
@@ -119,9 +120,11 @@ fn end_processes(folder: &Folder, resources: &[Resource]) -> anyhow::Result<()> 
                 alive.push(*process);
             }
         }
-        if alive.is_empty() {
+        // Twice: a process that just becomes another program has no mark for a moment.
+        if alive.is_empty() && was_quiet {
             break;
         }
+        was_quiet = alive.is_empty();
         anyhow::ensure!(began.elapsed() < PATIENCE, "processes do not end: {alive:?}");
         for process in alive {
             process.kill()?;

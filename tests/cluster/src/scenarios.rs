@@ -202,8 +202,11 @@ impl Ground {
             Level::Two => two.clone(),
         };
         match &self.cluster {
-            _ if scenario.needs == Needs::OwnCluster => missing,
-            Some(cluster) if disruptive && !cluster.is_own() => {
+            // Here decides what can be started.
+            None => missing,
+            Some(cluster) if cluster.is_own() => missing,
+            Some(_) if scenario.needs == Needs::OwnCluster => missing,
+            Some(_) if disruptive => {
                 Some("it is disruptive, and the cluster is not the tests' own".to_owned())
             }
             Some(cluster) if scenario.needs == Needs::Nodes && !cluster.takes_images() => Some(format!(
@@ -211,7 +214,6 @@ impl Ground {
                 cluster.level()
             )),
             Some(_) => None,
-            None => missing,
         }
     }
 }
