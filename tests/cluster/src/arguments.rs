@@ -52,6 +52,12 @@ pub(crate) enum Command {
     },
     /// Run the scenarios
     Test(TestArguments),
+    /// Remove the clusters of a process when it ends
+    #[command(hide = true)]
+    Guard {
+        /// That process; our standard input ends with it
+        process: u32,
+    },
 }
 
 #[derive(Args, Debug)]

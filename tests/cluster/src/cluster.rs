@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use anyhow::Context;
 
@@ -21,6 +22,9 @@ use crate::tools::{self, ControlPlanePrograms, ToolSet};
 
 /// Names the kubeconfig of a cluster that is there already.
 const KUBECONFIG_VARIABLE: &str = "KUBECONFIG";
+
+/// Time between two looks at a process that is ending.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Cluster DNS.
 const COREDNS_MANIFEST: &str = include_str!("../manifests/coredns.yaml");
@@ -190,6 +194,12 @@ impl Cluster {
             self.level
         );
         node::load_everywhere(folder, image)
+    }
+
+    /// Whether a controller manager works: what it makes in every namespace is there.
+    pub fn has_controllers(&self) -> bool {
+        let question = ["get", "--namespace", "default", "serviceaccount/default"];
+        self.kubectl.run(question).is_ok()
     }
 
     /// Whether images can be loaded.
@@ -430,6 +440,33 @@ fn remove_forsaken() -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A process whose clusters are removed when it has ended.
+#[derive(Debug)]
+pub struct Watched {
+    owner: ProcessIdentity,
+}
+
+impl Watched {
+    /// The process that has this id now.
+    pub fn process(pid: u32) -> anyhow::Result<Self> {
+        let owner = ProcessIdentity::of(pid).with_context(|| format!("there is no process {pid}"))?;
+        Ok(Self { owner })
+    }
+
+    /// Waits for its end, which must be near, and removes its clusters.
+    pub fn remove_when_ended(self) -> anyhow::Result<()> {
+        while self.owner.is_alive() {
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        for folder in Folder::all()? {
+            if removal::owner(&folder)? == Some(self.owner) {
+                removal::remove(&folder)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The process that uses a cluster, while it runs.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::Context;
 use comfy_table::{Table, presets};
 use honeygraph_test_cluster::{
-    AuditLog, Cluster, Image, Level, Options, Removal, ToolSet, UP, clusters, conditions, remove_all,
+    AuditLog, Cluster, Image, Level, Options, Removal, ToolSet, UP, Watched, clusters, conditions, remove_all,
 };
 
 /// Starts the cluster that stays.
@@ -128,6 +128,15 @@ pub(crate) fn load(name: &str, program: &Path) -> anyhow::Result<ExitCode> {
     let image = Image::new(name).program(program, &inside)?.entrypoint(&[&inside]);
     up_cluster()?.load(&image)?;
     println!("{name} is on every node; pods need imagePullPolicy: IfNotPresent or Never");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until a process has ended, and removes its clusters.
+pub(crate) fn guard(process: u32) -> anyhow::Result<ExitCode> {
+    let watched = Watched::process(process)?;
+    let mut input = std::io::stdin();
+    std::io::copy(&mut input, &mut std::io::sink()).context("standard input cannot be read")?;
+    watched.remove_when_ended()?;
     Ok(ExitCode::SUCCESS)
 }
 

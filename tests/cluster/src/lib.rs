@@ -31,7 +31,7 @@ mod removal;
 mod requirements;
 mod tools;
 
-pub use cluster::{Cluster, Condition, Options, PartCondition, Removal, conditions, remove_all};
+pub use cluster::{Cluster, Condition, Options, PartCondition, Removal, Watched, conditions, remove_all};
 pub use control_plane::AuditLog;
 pub use home::{UP, clusters};
 pub use image::{BUSYBOX, Image};

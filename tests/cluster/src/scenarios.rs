@@ -13,9 +13,11 @@ mod pod;
 #[path = "../scenarios/04-regions/scenario.rs"]
 mod regions;
 
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt;
+use std::process::{ChildStdin, Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use anyhow::Context;
 use honeygraph_test_cluster::{AuditLog, Cluster, Level, Options, missing};
 use libtest_mimic::{Completion, Failed, Trial};
 
@@ -36,8 +38,8 @@ struct Scenario {
 /// What a scenario runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Needs {
-    /// Any cluster.
-    Api,
+    /// Any cluster whose controllers work.
+    Controllers,
     /// A cluster with nodes that images are loaded into.
     Nodes,
     /// What it takes to start a cluster of level one: it starts its own.
@@ -47,7 +49,7 @@ enum Needs {
 impl Needs {
     fn level(self) -> Level {
         match self {
-            Self::Api | Self::OwnCluster => Level::One,
+            Self::Controllers | Self::OwnCluster => Level::One,
             Self::Nodes => Level::Two,
         }
     }
@@ -87,6 +89,7 @@ pub(crate) fn test(arguments: &TestArguments) -> anyhow::Result<ExitCode> {
         "no scenario is called {}; `cargo cluster test --list` lists them",
         arguments.scenarios.join(" or ")
     );
+    let _guard = Guard::start()?;
     let ground = Arc::new(Mutex::new(Ground::find(arguments.level, &chosen)?));
     let skip_disruptive = arguments.skip_disruptive;
     let trials = chosen.into_iter().map(|scenario| {
@@ -111,6 +114,29 @@ pub(crate) fn test(arguments: &TestArguments) -> anyhow::Result<ExitCode> {
         cluster.end()?;
     }
     Ok(conclusion.exit_code())
+}
+
+/// Another process of this program that removes our clusters when this one has ended, however that was: after Ctrl-C or
+/// a kill nobody else does.
+struct Guard {
+    /// Ends with this process.
+    _pipe: ChildStdin,
+}
+
+impl Guard {
+    fn start() -> anyhow::Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["guard", &std::process::id().to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // Ctrl-C is not for it.
+            .process_group(0)
+            .spawn()
+            .context("this program cannot be started again")?;
+        let pipe = child.stdin.take().context("the guard has no input")?;
+        Ok(Self { _pipe: pipe })
+    }
 }
 
 /// What the scenarios run on.
@@ -163,8 +189,15 @@ impl Ground {
             return Ok(Completion::ignored_with(reason));
         }
         let mut stage = Stage::new(scenario.name, self.cluster.take());
-        let outcome = self
-            .prepare(scenario, &mut stage)
+        let prepared = self.prepare(scenario, &mut stage);
+        if prepared.is_ok()
+            && scenario.needs == Needs::Controllers
+            && !stage.cluster().is_ok_and(Cluster::has_controllers)
+        {
+            self.cluster = stage.into_cluster();
+            return Ok(Completion::ignored_with("the cluster has no controller manager"));
+        }
+        let outcome = prepared
             .and_then(|()| (scenario.run)(&mut stage))
             .and_then(|()| stage.clean());
         let failed = outcome.err().map(|error| Failed::from(stage.story(&error)));
@@ -209,10 +242,12 @@ impl Ground {
             Some(_) if disruptive => {
                 Some("it is disruptive, and the cluster is not the tests' own".to_owned())
             }
-            Some(cluster) if scenario.needs == Needs::Nodes && !cluster.takes_images() => Some(format!(
-                "images cannot be loaded into the cluster, which is of {}",
-                cluster.level()
-            )),
+            Some(cluster) if scenario.needs == Needs::Nodes && cluster.level() < Level::Two => {
+                Some("the cluster has no nodes".to_owned())
+            }
+            Some(cluster) if scenario.needs == Needs::Nodes && !cluster.takes_images() => {
+                Some("images cannot be loaded into a cluster that KUBECONFIG names".to_owned())
+            }
             Some(_) => None,
         }
     }

@@ -6,7 +6,7 @@ use super::{Needs, Scenario};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "01-api",
-    needs: Needs::Api,
+    needs: Needs::Controllers,
     labels: &[],
     run,
 };

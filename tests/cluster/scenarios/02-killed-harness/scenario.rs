@@ -36,55 +36,73 @@ fn run(stage: &mut Stage) -> anyhow::Result<()> {
     stage.step("end it", || cluster.end())?;
     stage.step("nothing of it is left", || nothing_is_left(&condition))?;
 
-    // Another harness, in a folder of its own, whose clusters `down` would not take for those of this run.
+    // Other harnesses, in a folder of their own: `down` is not to take the clusters of this run for theirs.
     let home = std::env::temp_dir().join(format!("hg{}", std::process::id()));
-    let outcome = kill_a_harness(stage, &home);
+    let outcome = kill_up(stage, &home).and_then(|()| kill_test(stage, &home));
     let _ = std::fs::remove_dir_all(&home);
     outcome
 }
 
-fn kill_a_harness(stage: &Stage, home: &Path) -> anyhow::Result<()> {
-    let harness = || -> anyhow::Result<Command> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command
-            .env("HONEYGRAPH_CLUSTERS", home)
-            .env_remove("KUBECONFIG")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        Ok(command)
-    };
-    let mut child = stage.step("start another harness", || {
-        Ok(harness()?.args(["up", "--level", "one"]).spawn()?)
-    })?;
-    let record = home.join("up/record.jsonl");
-    let killed = stage.eventually("kill it while it starts", || {
-        let text = std::fs::read_to_string(&record)?;
-        anyhow::ensure!(text.contains("kube-apiserver"), "its API server does not run yet");
-        child.kill()?;
-        Ok(())
-    });
-    if killed.is_err() {
-        let _ = child.kill();
-    }
-    child.wait()?;
-    killed?;
-    let running = stage.step("what it started runs", || {
+fn kill_up(stage: &Stage, home: &Path) -> anyhow::Result<()> {
+    let running = kill(stage, home, &["up", "--level", "one"])?;
+    stage.step("what it started runs", || {
         let running = processes_of(home)?;
         anyhow::ensure!(running.len() >= 2, "processes {running:?}");
-        Ok(running)
+        Ok(())
     })?;
     stage.step("`down` removes it", || {
-        let status = harness()?.arg("down").status()?;
+        let status = harness(home)?.arg("down").status()?;
         anyhow::ensure!(status.success(), "{status}");
         Ok(())
     })?;
-    stage.step("nothing of it is left", || {
-        let left = processes_of(home)?;
-        anyhow::ensure!(left.is_empty(), "of {running:?} are left {left:?}");
-        anyhow::ensure!(!home.join("up").exists(), "its folder is left");
-        Ok(())
+    stage.step("nothing of it is left", || is_empty(home, &running))
+}
+
+fn kill_test(stage: &Stage, home: &Path) -> anyhow::Result<()> {
+    let running = kill(stage, home, &["test", "01-api", "--level", "one"])?;
+    stage.eventually("nothing of it is left, without `down`", || {
+        is_empty(home, &running)
     })
+}
+
+/// Starts a harness, kills it when it has started an API server, and returns the processes it had started.
+fn kill(stage: &Stage, home: &Path, arguments: &[&str]) -> anyhow::Result<Vec<u32>> {
+    let mut child = stage.step(&format!("start another harness: {}", arguments.join(" ")), || {
+        Ok(harness(home)?.args(arguments).spawn()?)
+    })?;
+    let running = stage.eventually("its API server runs", || {
+        let running = processes_of(home)?;
+        anyhow::ensure!(running.len() >= 2, "processes {running:?}");
+        Ok(running)
+    });
+    child.kill()?;
+    child.wait()?;
+    running
+}
+
+/// This program, with clusters in another folder.
+fn harness(home: &Path) -> anyhow::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .env("HONEYGRAPH_CLUSTERS", home)
+        .env_remove("KUBECONFIG")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    Ok(command)
+}
+
+/// Whether no cluster is in a folder, and no process of one runs.
+fn is_empty(home: &Path, started: &[u32]) -> anyhow::Result<()> {
+    let left = processes_of(home)?;
+    anyhow::ensure!(left.is_empty(), "of the processes {started:?} are left {left:?}");
+    let clusters = std::fs::read_dir(home)?.count();
+    anyhow::ensure!(
+        clusters == 0,
+        "{clusters} clusters are left in {}",
+        home.display()
+    );
+    Ok(())
 }
 
 /// The clusters that this process uses.
