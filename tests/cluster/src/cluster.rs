@@ -304,21 +304,22 @@ fn start_level_two(
         &control_plane,
         proxy_node,
     )?;
-    let patience = format!("--timeout={}s", PATIENCE.as_secs());
-    kubectl
-        .run([
-            "rollout",
-            "status",
-            "--namespace",
-            "kube-system",
-            "deployment/coredns",
-            &patience,
-        ])
-        .with_context(|| {
-            let pods = kubectl.run(["describe", "pods", "--namespace", "kube-system"]);
-            format!("cluster DNS is not ready:\n{}", pods.unwrap_or_default())
-        })?;
+    wait_for_dns(&kubectl)?;
     finish(folder, kubectl)
+}
+
+fn wait_for_dns(kubectl: &Kubectl) -> anyhow::Result<()> {
+    let namespace = ["--namespace", "kube-system"];
+    let patience = format!("--timeout={}s", PATIENCE.as_secs());
+    let question = ["rollout", "status", "deployment/coredns", &patience];
+    let Err(error) = kubectl.run(namespace.into_iter().chain(question)) else {
+        return Ok(());
+    };
+    let seen = kubectl.run(namespace.into_iter().chain(["get", "pods,events"]));
+    anyhow::bail!(
+        "cluster DNS is not ready: {error:#}\n{}",
+        seen.unwrap_or_default()
+    )
 }
 
 /// The file of this name is written last: it says that the cluster is ready.
