@@ -50,6 +50,11 @@ pub(crate) enum Command {
         /// The program; its shared libraries come with it
         program: PathBuf,
     },
+    /// Check a configuration of kind with kind's own loader; needs no Docker
+    CheckKind {
+        /// The configuration
+        file: PathBuf,
+    },
     /// Run the scenarios
     Test(TestArguments),
     /// Remove the clusters of a process when it ends

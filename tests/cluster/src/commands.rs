@@ -7,7 +7,8 @@ use std::time::Instant;
 use anyhow::Context;
 use comfy_table::{Table, presets};
 use honeygraph_test_cluster::{
-    AuditLog, Cluster, Image, Level, Options, Removal, ToolSet, UP, Watched, clusters, conditions, remove_all,
+    AuditLog, Cluster, Image, Level, Options, Removal, ToolSet, UP, Watched, check_kind_config, clusters,
+    conditions, remove_all,
 };
 
 /// Starts the cluster that stays.
@@ -128,6 +129,13 @@ pub(crate) fn load(name: &str, program: &Path) -> anyhow::Result<ExitCode> {
     let image = Image::new(name).program(program, &inside)?.entrypoint(&[&inside]);
     up_cluster()?.load(&image)?;
     println!("{name} is on every node; pods need imagePullPolicy: IfNotPresent or Never");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Checks a configuration of kind.
+pub(crate) fn check_kind(file: &Path) -> anyhow::Result<ExitCode> {
+    check_kind_config(file)?;
+    println!("kind accepts {}", file.display());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -19,6 +19,7 @@ mod control_groups;
 mod control_plane;
 mod home;
 mod image;
+mod kind_config;
 mod kubectl;
 mod level;
 mod network;
@@ -35,6 +36,7 @@ pub use cluster::{Cluster, Condition, Options, PartCondition, Removal, Watched, 
 pub use control_plane::AuditLog;
 pub use home::{UP, clusters};
 pub use image::{BUSYBOX, Image};
+pub use kind_config::check_kind_config;
 pub use kubectl::Kubectl;
 pub use level::Level;
 pub use node::REGIONS;

@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Command::Env => commands::env(),
         Command::Tools { sets } => commands::tools(&sets),
         Command::Load { name, program } => commands::load(&name, &program),
+        Command::CheckKind { file } => commands::check_kind(&file),
         Command::Guard { process } => commands::guard(process),
         Command::Test(arguments) => scenarios::test(&arguments),
     };

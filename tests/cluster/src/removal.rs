@@ -1,6 +1,6 @@
 //! Ends a cluster and gives back all that it has taken, also what a harness that was killed left behind.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -33,8 +33,18 @@ const OUTSIDE: [&str; 6] = [
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Removes the cluster in `folder`. What cannot be removed is named, and the rest is removed all the same; the record
-/// stays as long as anything of it is left.
+/// stays as long as anything of it is left. It is no error if there is no such cluster.
 pub(crate) fn remove(folder: &Folder) -> anyhow::Result<()> {
+    let name = || folder.path().display().to_string();
+    let lock = match File::open(folder.path()) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        opened => opened.with_context(name)?,
+    };
+    // After Ctrl-C the guard and the next start may both be at it.
+    lock.lock().with_context(name)?;
+    if !folder.exists() {
+        return Ok(());
+    }
     let resources = record::read(folder)?;
     let mut left = Vec::new();
     let mut note = |outcome: anyhow::Result<()>| {
@@ -65,13 +75,9 @@ pub(crate) fn remove(folder: &Folder) -> anyhow::Result<()> {
         }
     }
     if left.is_empty() {
-        fs::remove_dir_all(folder.path()).with_context(|| folder.path().display().to_string())
+        fs::remove_dir_all(folder.path()).with_context(name)
     } else {
-        anyhow::bail!(
-            "not all of {} could be removed:\n  {}",
-            folder.path().display(),
-            left.join("\n  ")
-        )
+        anyhow::bail!("not all of {} could be removed:\n  {}", name(), left.join("\n  "))
     }
 }
 
@@ -323,6 +329,7 @@ mod tests {
         remove(&folder).unwrap();
         assert!(!recorded.is_alive() && !only_marked.is_alive() && stranger.is_alive());
         assert!(!folder.exists());
+        remove(&folder).unwrap();
         assert_eq!(fs::read_to_string(&setting).unwrap(), "0\n");
         three.kill().unwrap();
         for child in [&mut one, &mut two, &mut three] {

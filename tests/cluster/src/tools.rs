@@ -73,7 +73,7 @@ impl ToolSet {
     }
 
     /// The folder of its `go.mod`.
-    fn source(self) -> PathBuf {
+    pub(crate) fn source(self) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tools")
             .join(self.name())

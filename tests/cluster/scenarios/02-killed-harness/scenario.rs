@@ -39,6 +39,9 @@ fn run(stage: &mut Stage) -> anyhow::Result<()> {
     // Other harnesses, in a folder of their own: `down` is not to take the clusters of this run for theirs.
     let home = std::env::temp_dir().join(format!("hg{}", std::process::id()));
     let outcome = kill_up(stage, &home).and_then(|()| kill_test(stage, &home));
+    // What a step that failed has left, so that it is not ours that is left.
+    let removed = harness(&home)?.args(["down", "--all"]).status()?;
+    anyhow::ensure!(removed.success() || outcome.is_err(), "`down --all`: {removed}");
     let _ = std::fs::remove_dir_all(&home);
     outcome
 }
