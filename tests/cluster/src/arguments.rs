@@ -7,7 +7,7 @@ use honeygraph_test_cluster::{Level, ToolSet};
 
 /// A real Kubernetes cluster on this machine, of the upstream programs, for tests of the operator.
 ///
-/// With KUBECONFIG set, `test` uses the cluster that it names. With KUBEBUILDER_ASSETS set, level one uses the programs
+/// With `KUBECONFIG` set, `test` uses the cluster that it names. With `KUBEBUILDER_ASSETS` set, level one uses the programs
 /// in that folder instead of building them.
 #[derive(Debug, Parser)]
 #[command(name = "cargo cluster", bin_name = "cargo cluster")]

@@ -54,6 +54,11 @@ impl<'a> CertificateAuthority<'a> {
         Ok(Self { folder, issuer })
     }
 
+    /// The cluster's folder.
+    pub(crate) fn folder(&self) -> &'a Folder {
+        self.folder
+    }
+
     /// Its own certificate and key.
     pub(crate) fn files(&self) -> Certificate {
         files(self.folder, "ca")
@@ -69,17 +74,17 @@ impl<'a> CertificateAuthority<'a> {
         let mut parameters = CertificateParams::new(names).context("the apiserver's names are no names")?;
         parameters.distinguished_name = distinguished_name("kube-apiserver", None);
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        self.sign("apiserver", parameters)
+        self.sign("apiserver", &parameters)
     }
 
     /// A client certificate, in files of that name.
     pub(crate) fn client(&self, file: &str, user: User<'_>) -> anyhow::Result<Certificate> {
         let mut parameters = parameters(user.name, user.group);
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        self.sign(file, parameters)
+        self.sign(file, &parameters)
     }
 
-    fn sign(&self, file: &str, parameters: CertificateParams) -> anyhow::Result<Certificate> {
+    fn sign(&self, file: &str, parameters: &CertificateParams) -> anyhow::Result<Certificate> {
         let key = KeyPair::generate().context("no key can be made")?;
         let certificate = parameters
             .signed_by(&key, &self.issuer)

@@ -2,35 +2,22 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::control_plane::{self, AuditLog, PATIENCE};
+use crate::all::remove_forsaken;
+use crate::control_plane::AuditLog;
 use crate::home::{Folder, UP};
-use crate::image::{self, Image};
+use crate::image::Image;
 use crate::kubectl::Kubectl;
 use crate::level::Level;
-use crate::network;
-use crate::node::{self, Node, REGIONS};
-use crate::process::ProcessIdentity;
-use crate::proxy;
-use crate::record::{self, Record, Resource};
+use crate::node;
 use crate::removal;
-use crate::requirements::missing;
-use crate::tools::{self, ControlPlanePrograms, ToolSet};
+use crate::start::{level_of, prepare, start_parts};
+use crate::tools;
 
 /// Names the kubeconfig of a cluster that is there already.
 const KUBECONFIG_VARIABLE: &str = "KUBECONFIG";
-
-/// Time between two looks at a process that is ending.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-
-/// Cluster DNS.
-const COREDNS_MANIFEST: &str = include_str!("../manifests/coredns.yaml");
-
-/// What kube-proxy may do.
-const PROXY_MANIFEST: &str = include_str!("../manifests/kube-proxy.yaml");
 
 /// What is started.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +52,13 @@ impl Cluster {
     /// The cluster that `KUBECONFIG` names, if it does; else one that is started now and ends with the value.
     pub fn start(level: Level) -> anyhow::Result<Self> {
         match Self::given()? {
-            Some(given) => Ok(given),
+            Some(given) => {
+                anyhow::ensure!(
+                    given.level >= level,
+                    "the cluster that {KUBECONFIG_VARIABLE} names has no nodes, but {level} is needed"
+                );
+                Ok(given)
+            }
             None => Self::start_own(Options {
                 level,
                 audit: AuditLog::Off,
@@ -95,7 +88,7 @@ impl Cluster {
         }
     }
 
-    /// Starts the cluster of `cargo cluster up`, which stays until [`remove_all`].
+    /// Starts the cluster of `cargo cluster up`, which stays until [`remove_all`](crate::remove_all).
     pub fn up(options: Options) -> anyhow::Result<Self> {
         remove_forsaken()?;
         let folder = Folder::named(UP)?;
@@ -232,245 +225,4 @@ impl Drop for Cluster {
             eprintln!("{error:#}");
         }
     }
-}
-
-/// Makes the folder and the record of a cluster; `ends_with_us`: another process may remove it when this one is gone.
-fn prepare(folder: &Folder, ends_with_us: bool) -> anyhow::Result<Record> {
-    folder.create()?;
-    let mut record = Record::open(folder)?;
-    if ends_with_us {
-        let owner = ProcessIdentity::current().context("/proc does not know this process")?;
-        record.write(&Resource::Owner(owner))?;
-    }
-    Ok(record)
-}
-
-fn start_parts(folder: &Folder, record: &mut Record, options: Options) -> anyhow::Result<Kubectl> {
-    if let Some(missing) = missing(options.level) {
-        anyhow::bail!("a cluster of {} cannot be started here: {missing}", options.level);
-    }
-    folder.write("level", serde_json::to_string(&options.level)?)?;
-    let programs = ControlPlanePrograms::get()?;
-    match options.level {
-        Level::One => {
-            let started = control_plane::start(folder, record, &programs, options.level, options.audit)?;
-            finish(folder, started.kubectl)
-        }
-        Level::Two => start_level_two(folder, record, &programs, options),
-    }
-}
-
-fn start_level_two(
-    folder: &Folder,
-    record: &mut Record,
-    programs: &ControlPlanePrograms,
-    options: Options,
-) -> anyhow::Result<Kubectl> {
-    let kubernetes = ToolSet::Kubernetes.build()?;
-    let coredns = ToolSet::Coredns.build()?;
-    let nodes = Node::all(folder);
-    network::prepare(record, u8::try_from(nodes.len())?)?;
-    let control_plane = control_plane::start(folder, record, programs, options.level, options.audit)?;
-    let kubectl = control_plane.kubectl.clone();
-
-    for node in &nodes {
-        node.start_containerd(record)?;
-    }
-    let images = [
-        image::pause()?,
-        image::coredns(&coredns.join("coredns"))?,
-        image::busybox()?,
-    ];
-    for image in &images {
-        node::load_everywhere(folder, image)?;
-    }
-    node::take_control_group(record)?;
-    let mut kubelets = Vec::new();
-    for node in &nodes {
-        let kubelet = node.start_kubelet(record, &kubernetes.join("kubelet"), &control_plane)?;
-        kubelets.push((node, kubelet));
-    }
-    for (node, kubelet) in kubelets {
-        let name = format!("node/{}", node.name());
-        kubelet.wait(PATIENCE, || is_true(&kubectl, &name, "Ready"))?;
-    }
-    kubectl.apply(PROXY_MANIFEST)?;
-    kubectl.apply(COREDNS_MANIFEST)?;
-    let proxy_node = REGIONS[0];
-    proxy::start(
-        folder,
-        record,
-        &kubernetes.join("kube-proxy"),
-        &control_plane,
-        proxy_node,
-    )?;
-    wait_for_dns(&kubectl)?;
-    finish(folder, kubectl)
-}
-
-fn wait_for_dns(kubectl: &Kubectl) -> anyhow::Result<()> {
-    let namespace = ["--namespace", "kube-system"];
-    let patience = format!("--timeout={}s", PATIENCE.as_secs());
-    let question = ["rollout", "status", "deployment/coredns", &patience];
-    let Err(error) = kubectl.run(namespace.into_iter().chain(question)) else {
-        return Ok(());
-    };
-    let seen = kubectl.run(namespace.into_iter().chain(["get", "pods,events"]));
-    anyhow::bail!(
-        "cluster DNS is not ready: {error:#}\n{}",
-        seen.unwrap_or_default()
-    )
-}
-
-/// The file of this name is written last: it says that the cluster is ready.
-fn finish(folder: &Folder, kubectl: Kubectl) -> anyhow::Result<Kubectl> {
-    std::fs::rename(folder.join("admin.kubeconfig"), folder.kubeconfig())?;
-    Ok(kubectl.with_kubeconfig(folder.kubeconfig()))
-}
-
-/// Whether an object has a condition.
-fn is_true(kubectl: &Kubectl, object: &str, condition: &str) -> Result<(), String> {
-    let path = format!("jsonpath={{.status.conditions[?(@.type==\"{condition}\")]['status', 'message']}}");
-    match kubectl.run(["get", object, "--output", &path]) {
-        Ok(status) if status.starts_with("True") => Ok(()),
-        Ok(status) => Err(format!("{object} is {condition}: {status}")),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn level_of(folder: &Folder) -> anyhow::Result<Level> {
-    let file = folder.join("level");
-    let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-    serde_json::from_str(&text).with_context(|| file.display().to_string())
-}
-
-/// One part of a cluster, as it is now.
-#[derive(Clone, Debug)]
-pub struct PartCondition {
-    /// Its name.
-    pub part: String,
-    /// Its process.
-    pub pid: i32,
-    /// Whether that process runs.
-    pub alive: bool,
-    /// Where it logs.
-    pub log: PathBuf,
-}
-
-/// One cluster, as it is now.
-#[derive(Clone, Debug)]
-pub struct Condition {
-    /// Its name: [`UP`], or one of a test.
-    pub name: String,
-    /// Its folder.
-    pub folder: PathBuf,
-    /// How much of a cluster it is; unknown where a start was cut off early.
-    pub level: Option<Level>,
-    /// Whether it has been started to the end.
-    pub started: bool,
-    /// The process that uses it, while that runs.
-    pub user: Option<i32>,
-    /// Its parts in the order of their start.
-    pub parts: Vec<PartCondition>,
-}
-
-/// All clusters of this user, also what is left of those whose test was killed.
-pub fn conditions() -> anyhow::Result<Vec<Condition>> {
-    let mut conditions = Vec::new();
-    for folder in Folder::all()? {
-        let parts = record::read(&folder)?
-            .into_iter()
-            .filter_map(|resource| match resource {
-                Resource::Process { part, process } => Some(PartCondition {
-                    pid: process.pid(),
-                    alive: process.is_alive(),
-                    log: folder.log(&part),
-                    part,
-                }),
-                _ => None,
-            });
-        conditions.push(Condition {
-            name: folder.name(),
-            folder: folder.path().to_owned(),
-            level: level_of(&folder).ok(),
-            started: folder.kubeconfig().exists(),
-            user: user(&folder)?.map(ProcessIdentity::pid),
-            parts: parts.collect(),
-        });
-    }
-    Ok(conditions)
-}
-
-/// Which clusters are removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Removal {
-    /// That of `cargo cluster up`, and those whose test has ended.
-    NotInUse,
-    /// Those that a running test uses too.
-    All,
-}
-
-/// Removes clusters; returns the names of those removed. All are tried; an error names what is left.
-pub fn remove_all(which: Removal) -> anyhow::Result<Vec<String>> {
-    let mut removed = Vec::new();
-    let mut left = Vec::new();
-    for folder in Folder::all()? {
-        if which == Removal::NotInUse && user(&folder)?.is_some() {
-            continue;
-        }
-        match removal::remove(&folder) {
-            Ok(()) => removed.push(folder.name()),
-            Err(error) => left.push(format!("{error:#}")),
-        }
-    }
-    anyhow::ensure!(left.is_empty(), "{}", left.join("\n"));
-    Ok(removed)
-}
-
-/// Removes clusters whose test was killed.
-fn remove_forsaken() -> anyhow::Result<()> {
-    for folder in Folder::all()? {
-        if let Some(owner) = removal::owner(&folder)?
-            && !owner.is_alive()
-        {
-            eprintln!(
-                "removing {}: the process that started it is gone",
-                folder.path().display()
-            );
-            removal::remove(&folder)?;
-        }
-    }
-    Ok(())
-}
-
-/// A process whose clusters are removed when it has ended.
-#[derive(Debug)]
-pub struct Watched {
-    owner: ProcessIdentity,
-}
-
-impl Watched {
-    /// The process that has this id now.
-    pub fn process(pid: u32) -> anyhow::Result<Self> {
-        let owner = ProcessIdentity::of(pid).with_context(|| format!("there is no process {pid}"))?;
-        Ok(Self { owner })
-    }
-
-    /// Waits for its end, which must be near, and removes its clusters.
-    pub fn remove_when_ended(self) -> anyhow::Result<()> {
-        while self.owner.is_alive() {
-            std::thread::sleep(LOOK_AGAIN);
-        }
-        for folder in Folder::all()? {
-            if removal::owner(&folder)? == Some(self.owner) {
-                removal::remove(&folder)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The process that uses a cluster, while it runs.
-fn user(folder: &Folder) -> anyhow::Result<Option<ProcessIdentity>> {
-    Ok(removal::owner(folder)?.filter(|owner| owner.is_alive()))
 }

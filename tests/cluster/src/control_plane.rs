@@ -48,10 +48,7 @@ pub(crate) fn start<'a>(
     audit: AuditLog,
 ) -> anyhow::Result<ControlPlane<'a>> {
     let authority = CertificateAuthority::create(folder)?;
-    let address = match level {
-        Level::One => Ipv4Addr::LOCALHOST,
-        Level::Two => addresses::CONTROL_PLANE,
-    };
+    let address = address(level);
     let [etcd_clients, etcd_peers, api, controllers, scheduling] = free_ports(address)?;
     let etcd_url = start_etcd(folder, record, &programs.etcd, etcd_clients, etcd_peers)?;
 
@@ -76,7 +73,7 @@ pub(crate) fn start<'a>(
     let kubectl = Kubectl::new(programs.kubectl.clone(), own, cache);
 
     let keys = service_account_key(folder)?;
-    let arguments = apiserver_arguments(folder, &authority, &keys, level, address, api, &etcd_url, audit)?;
+    let arguments = apiserver_arguments(&authority, &keys, level, api, &etcd_url, audit)?;
     let apiserver = Part::start(folder, record, "kube-apiserver", &programs.apiserver, arguments)?;
     apiserver.wait(PATIENCE, || ready(&kubectl))?;
 
@@ -148,17 +145,23 @@ fn start_etcd(
     Ok(url)
 }
 
-#[expect(clippy::too_many_arguments, reason = "a command line has many parts")]
+/// Where the control plane of a level listens.
+fn address(level: Level) -> Ipv4Addr {
+    match level {
+        Level::One => Ipv4Addr::LOCALHOST,
+        Level::Two => addresses::CONTROL_PLANE,
+    }
+}
+
 fn apiserver_arguments(
-    folder: &Folder,
     authority: &CertificateAuthority<'_>,
     keys: &Certificate,
     level: Level,
-    address: Ipv4Addr,
     port: u16,
     etcd: &str,
     audit: AuditLog,
 ) -> anyhow::Result<Vec<String>> {
+    let address = address(level);
     let serving = authority.apiserver(&[
         Ipv4Addr::LOCALHOST.to_string(),
         address.to_string(),
@@ -199,6 +202,7 @@ fn apiserver_arguments(
         Level::Two => arguments.push(flag("advertise-address", address)),
     }
     if audit == AuditLog::Mutating {
+        let folder = authority.folder();
         let policy = folder.write("audit-policy.json", audit_policy().to_string())?;
         arguments.push(flag("audit-policy-file", policy.display()));
         arguments.push(flag("audit-log-path", folder.audit_log().display()));

@@ -11,7 +11,7 @@ pub enum Level {
     /// etcd, kube-apiserver, kube-controller-manager and kube-scheduler on loopback: a real API without nodes. Needs
     /// no rights.
     One,
-    /// Level one and three nodes, one a region, that run pods: containerd, kubelet, kube-proxy, CoreDNS. Needs root.
+    /// Level one and three nodes, one a region, that run pods: containerd, kubelet, kube-proxy, cluster DNS. Needs root.
     Two,
 }
 

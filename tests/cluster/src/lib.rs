@@ -13,6 +13,7 @@
 //! ```
 
 mod addresses;
+mod all;
 mod certificates;
 mod cluster;
 mod control_groups;
@@ -30,9 +31,11 @@ mod proxy;
 mod record;
 mod removal;
 mod requirements;
+mod start;
 mod tools;
 
-pub use cluster::{Cluster, Condition, Options, PartCondition, Removal, Watched, conditions, remove_all};
+pub use all::{Condition, PartCondition, Removal, Watched, conditions, remove_all};
+pub use cluster::{Cluster, Options};
 pub use control_plane::AuditLog;
 pub use home::{UP, clusters};
 pub use image::{BUSYBOX, Image};

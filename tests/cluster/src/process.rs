@@ -65,7 +65,7 @@ impl ProcessIdentity {
     }
 }
 
-/// When a process started, by its `/proc/<pid>/stat`; none if it has ended (proc_pid_stat(5): fields 3 and 22).
+/// When a process started, by its `/proc/<pid>/stat`; none if it has ended (`proc_pid_stat(5)`: fields 3 and 22).
 fn start_of_running(stat: &str) -> Option<u64> {
     // Field 2 is the program's name in parentheses, which may hold anything.
     let (_, fields) = stat.rsplit_once(')')?;
