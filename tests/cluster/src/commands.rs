@@ -69,7 +69,7 @@ pub(crate) fn status() -> anyhow::Result<ExitCode> {
             .unwrap_or_default();
         let state = match (condition.started, dead) {
             (true, 0) => "ready".to_owned(),
-            (true, dead) => format!("{dead} parts have ended"),
+            (true, dead) => format!("{dead} of {} parts ended", condition.parts.len()),
             (false, _) => "not started to the end".to_owned(),
         };
         whole &= condition.started && dead == 0;

@@ -92,7 +92,8 @@ impl Folder {
         folder(true, parent).with_context(|| parent.display().to_string())?;
         folder(false, &self.path).with_context(|| {
             format!(
-                "{} cannot be made: `cargo cluster down` removes what is left of an earlier cluster",
+                "{} cannot be made: of an earlier cluster there is something left, or it runs; `cargo cluster status` \
+                 shows it, `cargo cluster down` removes it",
                 self.path.display()
             )
         })?;

@@ -17,7 +17,7 @@ pub enum Level {
 
 impl fmt::Display for Level {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
+        formatter.pad(match self {
             Self::One => "level one",
             Self::Two => "level two",
         })

@@ -32,6 +32,7 @@ mod record;
 mod removal;
 mod requirements;
 mod start;
+mod storage;
 mod tools;
 
 pub use all::{Condition, PartCondition, Removal, Watched, conditions, remove_all};
@@ -44,4 +45,5 @@ pub use kubectl::Kubectl;
 pub use level::Level;
 pub use node::REGIONS;
 pub use requirements::missing;
+pub use storage::STORAGE_CLASS;
 pub use tools::{ASSETS_VARIABLE, ToolSet};

@@ -58,7 +58,7 @@ impl Node {
         self.folder.join("nodes").join(self.name).join(name)
     }
 
-    fn subfolder(&self, name: &str) -> anyhow::Result<PathBuf> {
+    pub(crate) fn subfolder(&self, name: &str) -> anyhow::Result<PathBuf> {
         self.folder
             .subfolder(PathBuf::from("nodes").join(self.name).join(name))
     }

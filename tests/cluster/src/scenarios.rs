@@ -62,6 +62,14 @@ enum Label {
     Disruptive,
 }
 
+impl Label {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Disruptive => "disruptive",
+        }
+    }
+}
+
 /// All of them, in their order.
 const SCENARIOS: [&Scenario; 5] = [
     &api::SCENARIO,
@@ -89,6 +97,18 @@ pub(crate) fn test(arguments: &TestArguments) -> anyhow::Result<ExitCode> {
         "no scenario is called {}; `cargo cluster test --list` lists them",
         arguments.scenarios.join(" or ")
     );
+    if arguments.list {
+        for scenario in chosen {
+            let labels: Vec<_> = scenario.labels.iter().map(|label| label.name()).collect();
+            println!(
+                "{:20} {:10} {}",
+                scenario.name,
+                scenario.needs.level(),
+                labels.join(", ")
+            );
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let _guard = Guard::start()?;
     let ground = Arc::new(Mutex::new(Ground::find(arguments.level, &chosen)?));
     let skip_disruptive = arguments.skip_disruptive;
@@ -99,12 +119,11 @@ pub(crate) fn test(arguments: &TestArguments) -> anyhow::Result<ExitCode> {
             ground.run(scenario, skip_disruptive)
         });
         match scenario.labels.first() {
-            Some(label) => trial.with_kind(format!("{label:?}").to_lowercase()),
+            Some(label) => trial.with_kind(label.name()),
             None => trial,
         }
     });
     let options = libtest_mimic::Arguments {
-        list: arguments.list,
         test_threads: Some(1),
         ..libtest_mimic::Arguments::default()
     };

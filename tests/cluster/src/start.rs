@@ -14,6 +14,7 @@ use crate::process::ProcessIdentity;
 use crate::proxy;
 use crate::record::{Record, Resource};
 use crate::requirements::missing;
+use crate::storage;
 use crate::tools::{ControlPlanePrograms, ToolSet};
 
 /// Cluster DNS.
@@ -92,6 +93,7 @@ fn start_level_two(
         &control_plane,
         proxy_node,
     )?;
+    storage::create(&kubectl, &nodes)?;
     wait_for_dns(&kubectl)?;
     finish(folder, kubectl)
 }

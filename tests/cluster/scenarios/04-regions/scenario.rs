@@ -1,4 +1,5 @@
-//! Three nodes are three regions: a `StatefulSet` spreads over them, with one name in DNS for each pod.
+//! Three nodes are three regions: a `StatefulSet` spreads over them, each pod with its name in DNS and its volume, which
+//! outlives the pod.
 
 use std::collections::BTreeSet;
 
@@ -43,6 +44,18 @@ fn run(stage: &mut Stage) -> anyhow::Result<()> {
             let answer = stage.run(&["exec", "replica-0", "--", "nslookup", &name])?;
             anyhow::ensure!(answer.contains(&address), "{address} is not in\n{answer}");
         }
+        Ok(())
+    })?;
+    stage.step("one writes to its volume, without rights", || {
+        stage.run(&["exec", "replica-1", "--", "sh", "-c", "id -u > /data/user"])
+    })?;
+    stage.step("that pod is deleted, and another takes its place", || {
+        stage.run(&["delete", "pod/replica-1", "--wait", "--timeout=120s"])?;
+        stage.run(&["rollout", "status", "statefulset/replica", "--timeout=120s"])
+    })?;
+    stage.eventually("what was written is there", || {
+        let user = stage.run(&["exec", "replica-1", "--", "cat", "/data/user"])?;
+        anyhow::ensure!(user.trim() == "65532", "the volume says {user}");
         Ok(())
     })
 }
