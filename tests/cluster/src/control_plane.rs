@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -18,6 +19,16 @@ use crate::tools::ControlPlanePrograms;
 
 /// Time for a part to become ready: seconds when the machine is idle, but it may be busy.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Where ports are looked for: below those that Linux gives to outgoing connections (32768 and up), one of which could
+/// take a port between our look and a part's start, and below those of Services (30000 and up).
+const FIRST_PORT: u32 = 20_000;
+
+/// How many ports are looked at.
+const PORT_COUNT: u32 = 10_000;
+
+/// Ports between the first looks of two processes that started one after the other.
+const SPACING: u32 = 97;
 
 /// Who may do anything.
 const ADMINISTRATORS: &str = "system:masters";
@@ -267,21 +278,38 @@ fn listens(address: Ipv4Addr, port: u16) -> Result<(), String> {
 
 /// Ports that nobody has now, neither on this address nor on loopback.
 fn free_ports<const COUNT: usize>(address: Ipv4Addr) -> anyhow::Result<[u16; COUNT]> {
+    /// Number of the next port that this process looks at: its clusters do not meet, nor those of most others.
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(SPACING);
+    let mut free = (0..PORT_COUNT).filter_map(|_| {
+        let number = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % PORT_COUNT;
+        let port = u16::try_from(FIRST_PORT + number).ok()?;
+        let is_free = |address| TcpListener::bind((address, port)).is_ok();
+        (is_free(address) && is_free(Ipv4Addr::LOCALHOST)).then_some(port)
+    });
     let mut ports = [0; COUNT];
-    // All are held until all are chosen, so that none comes twice.
-    let mut held = Vec::new();
     for port in &mut ports {
-        loop {
-            let listener =
-                TcpListener::bind((address, 0)).with_context(|| format!("no free port on {address}"))?;
-            *port = listener.local_addr()?.port();
-            let also = TcpListener::bind((Ipv4Addr::LOCALHOST, *port));
-            held.push(listener);
-            if address.is_loopback() || also.is_ok() {
-                held.extend(also);
-                break;
-            }
-        }
+        *port = free
+            .next()
+            .with_context(|| format!("no port is free on {address} from {FIRST_PORT} on, of {PORT_COUNT}"))?;
     }
     Ok(ports)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_free_and_come_once() {
+        let mut ports: Vec<u16> = (0..20)
+            .flat_map(|_| free_ports::<5>(Ipv4Addr::LOCALHOST).unwrap())
+            .collect();
+        let held = TcpListener::bind((Ipv4Addr::LOCALHOST, ports[99] + 1));
+        ports.extend(free_ports::<1>(Ipv4Addr::LOCALHOST).unwrap());
+        assert!(held.is_err() || ports[100] != ports[99] + 1);
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), 101);
+    }
 }
