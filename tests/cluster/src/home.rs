@@ -18,7 +18,7 @@ const LONGEST_FOLDER: usize = 70;
 
 /// The folder that all clusters of this user are in.
 pub fn clusters() -> anyhow::Result<PathBuf> {
-    if let Some(named) = std::env::var_os(HOME_VARIABLE) {
+    if let Some(named) = std::env::var_os(HOME_VARIABLE).filter(|named| !named.is_empty()) {
         return std::path::absolute(&named).with_context(|| format!("{HOME_VARIABLE} is no folder"));
     }
     Ok(of_this_user("XDG_STATE_HOME", ".local/state")?.join("honeygraph/clusters"))
