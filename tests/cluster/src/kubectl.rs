@@ -68,25 +68,34 @@ impl Kubectl {
         self.apply_with(&["--namespace", namespace], manifest)
     }
 
+    /// Sends an object to a path of the API, with `create` or `replace`, and returns the answer.
+    pub fn raw(&self, verb: &str, path: &str, object: &serde_json::Value) -> anyhow::Result<String> {
+        self.run_with_input(&[verb, "--raw", path, "--filename", "-"], &object.to_string())
+    }
+
     fn apply_with(&self, arguments: &[&str], manifest: &str) -> anyhow::Result<String> {
+        let apply = [
+            "apply",
+            "--server-side",
+            "--field-manager",
+            FIELD_MANAGER,
+            "--filename",
+            "-",
+        ];
+        self.run_with_input(&[arguments, &apply].concat(), manifest)
+    }
+
+    fn run_with_input(&self, arguments: &[&str], input: &str) -> anyhow::Result<String> {
         let mut command = self.command();
         command
             .args(arguments)
-            .args([
-                "apply",
-                "--server-side",
-                "--field-manager",
-                FIELD_MANAGER,
-                "--filename",
-                "-",
-            ])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().context("kubectl cannot be started")?;
-        if let Some(mut input) = child.stdin.take() {
+        if let Some(mut pipe) = child.stdin.take() {
             // A kubectl that ends without reading says why itself.
-            let _ = input.write_all(manifest.as_bytes());
+            let _ = pipe.write_all(input.as_bytes());
         }
         let output = child.wait_with_output().context("kubectl cannot be waited for")?;
         result(&command, &output)

@@ -4,7 +4,7 @@ mod stage;
 
 #[path = "../scenarios/01-api/scenario.rs"]
 mod api;
-#[path = "../scenarios/05-disruptive-end/scenario.rs"]
+#[path = "../scenarios/90-disruptive-end/scenario.rs"]
 mod end;
 #[path = "../scenarios/02-killed-harness/scenario.rs"]
 mod killed_harness;
@@ -12,6 +12,8 @@ mod killed_harness;
 mod pod;
 #[path = "../scenarios/04-regions/scenario.rs"]
 mod regions;
+#[path = "../scenarios/05-resource-rules/scenario.rs"]
+mod resource_rules;
 
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStdin, Command, ExitCode, Stdio};
@@ -71,11 +73,12 @@ impl Label {
 }
 
 /// All of them, in their order.
-const SCENARIOS: [&Scenario; 5] = [
+const SCENARIOS: [&Scenario; 6] = [
     &api::SCENARIO,
     &killed_harness::SCENARIO,
     &pod::SCENARIO,
     &regions::SCENARIO,
+    &resource_rules::SCENARIO,
     &end::SCENARIO,
 ];
 

@@ -11,7 +11,7 @@ use super::stage::Stage;
 use super::{Label, Needs, Scenario};
 
 pub(super) const SCENARIO: Scenario = Scenario {
-    name: "05-disruptive-end",
+    name: "90-disruptive-end",
     needs: Needs::Nodes,
     labels: &[Label::Disruptive],
     run,
