@@ -6,6 +6,7 @@ use tonic::Status;
 
 use super::*;
 use crate::config::DgraphMode;
+use crate::dgraph::job::Jobs;
 use crate::dgraph::client::scripted_alpha::ScriptedAlpha;
 use crate::dgraph::client::{DgraphSettings, EndpointUrl, Query};
 use crate::dgraph::pass_through::{PassThrough, PassThroughLimits};
@@ -38,6 +39,7 @@ impl World {
         let pass_through = PassThrough::new(settings, limits, status.clone()).unwrap();
         let dgraph = DgraphView {
             mode: DgraphMode::Shared,
+            jobs: Jobs::default(),
             status,
             pass_through: Some(pass_through),
         };
