@@ -3,6 +3,8 @@
 //! ignored, with the reason.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+#[path = "dgraph/by_command.rs"]
+mod by_command;
 #[path = "dgraph/cluster.rs"]
 mod cluster;
 #[path = "dgraph/guarded.rs"]
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         .chain(projection_store::trials(&world))
         .chain(projection::trials(&world))
         .chain(pass_through::trials(&world))
+        .chain(by_command::trials(&world))
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
     // The last owner of `world` goes here, and the shared cluster with it.
