@@ -234,7 +234,9 @@ impl Cli {
                 match &config.dgraph {
                     Some(cluster) => dgraph::admin_token(token_file.as_deref())
                         .and_then(|token| dgraph::run(&config, cluster, token, order)),
-                    None => return usage("DGRAPH_ALPHA: needed for this; name the alphas of the node's cluster"),
+                    None => {
+                        return usage("DGRAPH_ALPHA: needed for this; name the alphas of the node's cluster");
+                    }
                 }
             }
             Command::Health(arguments) => health::health(arguments.metrics_listen),

@@ -14,7 +14,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, ApiSettings, DgraphView, Node};
-use crate::config::{Config, DgraphConfig, DgraphMode, ListenerConfig, Start, SyncConfig, Verification, Voter, VoterName};
+use crate::config::{
+    Config, DgraphConfig, DgraphMode, ListenerConfig, Start, SyncConfig, Verification, Voter, VoterName,
+};
 use crate::dgraph::client::DgraphClient;
 use crate::dgraph::job::Jobs;
 use crate::dgraph::pass_through::PassThrough;
@@ -312,10 +314,7 @@ pub(crate) fn projection_settings(dgraph: &DgraphConfig) -> ProjectionSettings {
 }
 
 /// The Dgraph that the node keeps in step, as the API reads it.
-fn dgraph_view(
-    config: &Config,
-    running: Option<&RunningProjection>,
-) -> anyhow::Result<Option<DgraphView>> {
+fn dgraph_view(config: &Config, running: Option<&RunningProjection>) -> anyhow::Result<Option<DgraphView>> {
     let (Some(dgraph), Some(running)) = (&config.dgraph, running) else {
         return Ok(None);
     };

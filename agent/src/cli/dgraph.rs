@@ -225,10 +225,7 @@ impl Node {
         let mut missed = 0;
         loop {
             tokio::time::sleep(POLL).await;
-            let answer = match self
-                .answer(self.client.get(format!("{}/job", self.base)))
-                .await
-            {
+            let answer = match self.answer(self.client.get(format!("{}/job", self.base))).await {
                 Ok(answer) => answer,
                 Err(error) if missed >= MISSED_MAX => return Err(error),
                 Err(_) => {
@@ -237,7 +234,10 @@ impl Node {
                 }
             };
             missed = 0;
-            let Some(job) = answer.job.filter(|job| answer.session_id == session && job.id == id) else {
+            let Some(job) = answer
+                .job
+                .filter(|job| answer.session_id == session && job.id == id)
+            else {
                 anyhow::bail!("the node was started again meanwhile, and the job is lost; ask again");
             };
             shown.show(&job);
@@ -356,12 +356,7 @@ fn is_passing(error: &AdvanceError) -> bool {
 }
 
 /// Compares everything.
-async fn verify(
-    projection: &ToDgraph,
-    log: LogEnds,
-    job: &mut Job,
-    shown: &mut Shown,
-) -> anyhow::Result<()> {
+async fn verify(projection: &ToDgraph, log: LogEnds, job: &mut Job, shown: &mut Shown) -> anyhow::Result<()> {
     let mut verification = Verification::new(job.order.mend());
     let blocks = log.height.next().distance_from(log.from);
     loop {
@@ -373,10 +368,7 @@ async fn verify(
             Verified::Done => return Ok(()),
             Verified::NotNow(why) => {
                 shown.progress.finish();
-                say(format_args!(
-                    "{}; not everything was compared",
-                    compared(job)
-                ));
+                say(format_args!("{}; not everything was compared", compared(job)));
                 anyhow::bail!("{why}; --repair brings it in step with the log");
             }
         }

@@ -283,7 +283,10 @@ mod tests {
         assert_eq!(jobs.ask(rebuild).unwrap().id, 2);
         jobs.fail("no");
         let last = jobs.last().unwrap();
-        assert_eq!((last.state, last.error.as_deref()), (JobState::Failed, Some("no")));
+        assert_eq!(
+            (last.state, last.error.as_deref()),
+            (JobState::Failed, Some("no"))
+        );
     }
 
     #[test]

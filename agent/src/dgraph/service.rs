@@ -65,9 +65,14 @@ impl ProjectionService {
                     let projection =
                         Projection::new(Arc::new(store), self.log.clone(), self.settings.clone());
                     projection
-                        .follow(changes.clone(), &self.jobs, stop.clone(), |projection, attempt, took| {
-                            self.report(projection.cursor(), attempt, took);
-                        })
+                        .follow(
+                            changes.clone(),
+                            &self.jobs,
+                            stop.clone(),
+                            |projection, attempt, took| {
+                                self.report(projection.cursor(), attempt, took);
+                            },
+                        )
                         .await;
                     if matches!(self.jobs.order(), Some(Order::Verify { .. })) {
                         self.jobs.fail("Dgraph had to be opened again meanwhile");

@@ -6,9 +6,9 @@ use tonic::Status;
 
 use super::*;
 use crate::config::DgraphMode;
-use crate::dgraph::job::Jobs;
 use crate::dgraph::client::scripted_alpha::ScriptedAlpha;
 use crate::dgraph::client::{DgraphSettings, EndpointUrl, Query};
+use crate::dgraph::job::Jobs;
 use crate::dgraph::pass_through::{PassThrough, PassThroughLimits};
 use crate::dgraph::status::{ProjectionMismatch, ProjectionStatus};
 

@@ -4,8 +4,8 @@ use honeygraph_chain::fork::BlockReference;
 
 use super::*;
 use crate::config::DgraphMode;
-use crate::dgraph::job::Jobs;
 use crate::dgraph::client::DgraphError;
+use crate::dgraph::job::Jobs;
 use crate::dgraph::status::ProjectionStatus;
 use crate::metrics::{BlockOutcome, PeerLabel, ProjectionOutcome, RequestOutcome};
 

@@ -144,8 +144,7 @@ impl<T: Target> Projection<T> {
         places.stored_state = page.last().map_or(Uid(0), |last| last.uid);
         let (rows, ends) = (page.len() as u64, page.is_empty());
         let target = Arc::clone(&self.target);
-        let repair =
-            off_thread(move || verify::repair_stored_state(&view, target.region(), &page)).await?;
+        let repair = off_thread(move || verify::repair_stored_state(&view, target.region(), &page)).await?;
         Ok(Compared::Piece { repair, rows, ends })
     }
 

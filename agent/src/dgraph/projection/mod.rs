@@ -6,10 +6,10 @@
 
 pub mod claim;
 pub mod cluster;
+mod compare;
 pub mod cursor;
 pub mod error;
 pub mod facts;
-mod compare;
 mod log;
 mod orphans;
 pub mod plan;

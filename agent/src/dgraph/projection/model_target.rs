@@ -25,7 +25,9 @@ type Facts = BTreeMap<String, Vec<Value>>;
 impl ProjectionStore<Model> {
     fn node(&self, uid: Uid) -> Facts {
         let facts = self.cluster().facts();
-        let of_node = facts.range((uid, String::new())..).take_while(|((of, _), _)| *of == uid);
+        let of_node = facts
+            .range((uid, String::new())..)
+            .take_while(|((of, _), _)| *of == uid);
         of_node
             .map(|((_, predicate), values)| (predicate.clone(), values.clone()))
             .collect()
@@ -116,7 +118,10 @@ impl Target for ProjectionStore<Model> {
 
     async fn state_nodes(&self, after: Uid) -> Result<Vec<StoredState>, ProjectionError> {
         let nodes = self.having(p::STATE_PATH, after);
-        Ok(nodes.iter().map(|(uid, facts)| stored_state(*uid, facts)).collect())
+        Ok(nodes
+            .iter()
+            .map(|(uid, facts)| stored_state(*uid, facts))
+            .collect())
     }
 
     async fn state_of(&self, nodes: &[Uid]) -> Result<Vec<StoredState>, ProjectionError> {
@@ -131,24 +136,26 @@ impl Target for ProjectionStore<Model> {
         let nodes = range
             .iter()
             .map(|number| (number, self.node(Self::region(self).block(number))));
-        let stood = nodes.filter(|(_, facts)| !facts.is_empty()).map(|(node, facts)| StoodBlock {
-            node,
-            number: number(&facts, p::BLOCK_NUM),
-            fork: text(&facts, p::FORK_ID),
-            row: BlockRow {
-                number: node,
-                hash: text(&facts, p::BLOCK_HASH).unwrap_or_default(),
-                previous_hash: text(&facts, p::PREVIOUS_HASH).unwrap_or_default(),
-                timestamp_ms: facts.get(p::TIMESTAMP).map(|values| match &values[0] {
-                    Value::Time(time) => time.as_millisecond(),
-                    other => panic!("{other:?}"),
-                }),
-                operations: text(&facts, p::OPERATIONS).unwrap_or_default(),
-                paths: texts(&facts, p::OP_PATH),
-                accounts: texts(&facts, p::OP_ACCOUNT),
-                is_unverified: facts.contains_key(p::VERIFICATION),
-            },
-        });
+        let stood = nodes
+            .filter(|(_, facts)| !facts.is_empty())
+            .map(|(node, facts)| StoodBlock {
+                node,
+                number: number(&facts, p::BLOCK_NUM),
+                fork: text(&facts, p::FORK_ID),
+                row: BlockRow {
+                    number: node,
+                    hash: text(&facts, p::BLOCK_HASH).unwrap_or_default(),
+                    previous_hash: text(&facts, p::PREVIOUS_HASH).unwrap_or_default(),
+                    timestamp_ms: facts.get(p::TIMESTAMP).map(|values| match &values[0] {
+                        Value::Time(time) => time.as_millisecond(),
+                        other => panic!("{other:?}"),
+                    }),
+                    operations: text(&facts, p::OPERATIONS).unwrap_or_default(),
+                    paths: texts(&facts, p::OP_PATH),
+                    accounts: texts(&facts, p::OP_ACCOUNT),
+                    is_unverified: facts.contains_key(p::VERIFICATION),
+                },
+            });
         Ok(stood.collect())
     }
 

@@ -62,7 +62,11 @@ impl Rewinds {
 impl<T: Target> Projection<T> {
     /// Takes the highest blocks back, down to one that both have; if there is none among them, the next step goes
     /// on below.
-    pub(super) async fn rewind(&mut self, cursor: &Cursor, tip: BlockReference) -> Result<Progress, AdvanceError> {
+    pub(super) async fn rewind(
+        &mut self,
+        cursor: &Cursor,
+        tip: BlockReference,
+    ) -> Result<Progress, AdvanceError> {
         let lowest = tip.number.saturating_sub(BLOCKS);
         let from = cursor.from.unwrap_or(lowest).min(tip.number);
         let range = BlockRange::new(lowest.max(from), tip.number).unwrap_or(BlockRange::single(tip.number));
@@ -72,7 +76,9 @@ impl<T: Target> Projection<T> {
         let (after, facts) = off_thread(move || {
             let height = view.position()?.map(|position| position.state_height);
             let after = left(&view, height, &before, range, &stood)?;
-            let above = after.applied.map_or(range.start(), |applied| applied.number.next());
+            let above = after
+                .applied
+                .map_or(range.start(), |applied| applied.number.next());
             let mut facts = Mutation::new();
             if let Ok(gone) = BlockRange::new(above, tip.number) {
                 for number in gone.iter() {

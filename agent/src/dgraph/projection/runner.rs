@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::BlockNumber;
+use honeygraph_chain::fork::BlockReference;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 

@@ -276,7 +276,9 @@ async fn follow_the_turn<C: Witness>(
         let Ok(store) = ProjectionStore::open(cluster.clone(), &network, name).await else {
             continue;
         };
-        let Ok(before) = store.cursor().await else { continue };
+        let Ok(before) = store.cursor().await else {
+            continue;
+        };
         check_turn(&store).await;
         let (fork, block) = fork_of(&before);
         if fork == 0 && block == ENDS[0] {
@@ -316,7 +318,10 @@ async fn check_turn<C: Witness>(store: &ProjectionStore<C>) {
     let (node, stood) = store.cluster().witness(&nodes, p::OP_ACCOUNT).await;
     let (fork, last) = fork_of(&Cursor::read(&node).unwrap());
     for (block, stood) in blocks.zip(stood) {
-        let expected: Vec<String> = (block <= last).then(|| of_fork(fork, block)).into_iter().collect();
+        let expected: Vec<String> = (block <= last)
+            .then(|| of_fork(fork, block))
+            .into_iter()
+            .collect();
         assert_eq!(stood, expected, "block {block}, cursor at {last} of fork {fork}");
     }
 }

@@ -71,7 +71,9 @@ async fn compare(projection: &OnModel, mend: Mend) -> Vec<String> {
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
     runtime.unwrap().block_on(future)
 }
 
@@ -123,10 +125,22 @@ fn what_is_filled_equals_the_log_and_every_edit_is_found_and_mended() {
             (region.block(at(5)), p::BLOCK_NUM, vec![9.into()]),
             (region.block(at(6)), p::FORK_ID, vec!["x".into()]),
             (region.block(at(7)), p::OP_PATH, vec!["no/such/path".into()]),
-            (stray, p::BLOCK_NUM, vec![Value::Integer(at(8).get().cast_signed())]),
+            (
+                stray,
+                p::BLOCK_NUM,
+                vec![Value::Integer(at(8).get().cast_signed())],
+            ),
             (stray, p::STATE_PATH, vec!["no/such".into()]),
-            (region.checkpoint(checkpoint), p::CHECKPOINT_KIND, vec!["state".into()]),
-            (region.checkpoint(at(100)), p::CHECKPOINT_BLOCK_NUM, vec![100.into()]),
+            (
+                region.checkpoint(checkpoint),
+                p::CHECKPOINT_KIND,
+                vec!["state".into()],
+            ),
+            (
+                region.checkpoint(at(100)),
+                p::CHECKPOINT_BLOCK_NUM,
+                vec![100.into()],
+            ),
             (value, p::STATE_VALUE, vec!["\"edited\"".into()]),
         ] {
             model.tamper(uid, predicate, values);
@@ -267,7 +281,8 @@ fn send(log: &mut Replica, source: &str, block: &Block) {
     };
     let source = source.parse().unwrap();
     // A time at which every block of the vectors is plausible.
-    log.on_source(SourceEvent { source, event }, 1_700_000_000).unwrap();
+    log.on_source(SourceEvent { source, event }, 1_700_000_000)
+        .unwrap();
 }
 
 #[test]
@@ -311,9 +326,15 @@ fn a_fork_across_its_own_checkpoint_is_taken_back() {
         log.settle().unwrap();
         let position = log.position().unwrap();
         let ours = chain().blocks[129].block.hash();
-        assert_eq!((position.state_height, position.state_block_hash), (at(129), Some(ours)));
+        assert_eq!(
+            (position.state_height, position.state_block_hash),
+            (at(129), Some(ours))
+        );
         let at_checkpoint = log.store().view().fork_blocks_at(at(99)).count();
-        assert_eq!(at_checkpoint, 2, "which of the two the fork goes through has to be computed");
+        assert_eq!(
+            at_checkpoint, 2,
+            "which of the two the fork goes through has to be computed"
+        );
         projection.forget_cursor();
         catch_up(&mut projection).await;
         assert_eq!(projection.cursor().unwrap().applied.unwrap().hash, ours);

@@ -224,7 +224,11 @@ pub(super) fn repair_blocks(
         let expected = CheckpointRow::of(&record);
         let stood = checkpoints.get(&region.checkpoint(record.block_num));
         if stood.and_then(|stood| stood.row.as_ref()) != Some(&expected) {
-            let reason = if stood.is_none() { "not in Dgraph" } else { "differs" };
+            let reason = if stood.is_none() {
+                "not in Dgraph"
+            } else {
+                "differs"
+            };
             repair.differs(format_args!("checkpoint {}", record.block_num), reason);
             put_checkpoint(region, &record, &mut repair.facts)?;
             repair.blocks += 1;
@@ -340,9 +344,7 @@ pub(super) fn repair_state(
         let stands = found.get(&region.state(node.key()));
         let is_right = match (stands, &expected) {
             (None, None) => true,
-            (Some(stored), Some(expected)) => {
-                stored.path == path && stored.value.as_ref() == Some(expected)
-            }
+            (Some(stored), Some(expected)) => stored.path == path && stored.value.as_ref() == Some(expected),
             _ => false,
         };
         if !is_right {
