@@ -281,8 +281,8 @@ fn free_port() -> u16 {
         .port()
 }
 
-/// Pages whose questions are asked.
-const PAGES: [&str; 2] = ["docs/dgraph.md", "docs/api.md"];
+/// The page whose questions are asked.
+const PAGE: &str = "docs/dgraph.md";
 
 /// A question of a page: the lines between "```dql" and "```", and those of the answer that follows as "```json".
 struct Shown {
@@ -372,40 +372,55 @@ async fn docs(program: PathBuf, directory: PathBuf) {
     while projection.advance().await.unwrap() != Progress::Idle {}
 
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut asked = 0;
-    for page in PAGES {
-        let path = root.join(page);
-        let mut text = std::fs::read_to_string(&path).unwrap();
-        // From the end on, so that places stay as they are.
-        for shown in questions_of(&text).iter().rev() {
-            asked += 1;
-            let query = query_of(&shown.question);
-            let answer = client.query(&query, Reading::Strict).await;
-            let answer: Json = answer
-                .unwrap_or_else(|error| panic!("{page}: {error}:\n{}", shown.question))
-                .read()
-                .unwrap();
-            assert_ne!(
-                answer
-                    .as_object()
-                    .map(|found| found.values().all(|rows| rows == &Json::Array(vec![]))),
-                Some(true),
-                "{page}: no answer to:\n{}",
-                shown.question
-            );
-            if std::env::var_os("UPDATE_DOCS").is_some() {
-                text.replace_range(shown.answer.clone(), &lines(&answer));
-            } else {
-                let expected: Json = serde_json::from_str(&text[shown.answer.clone()])
-                    .unwrap_or_else(|error| panic!("{page}: {error}:\n{}", shown.question));
-                assert_eq!(answer, expected, "{page}:\n{}", shown.question);
-            }
+    let path = root.join(PAGE);
+    let mut text = std::fs::read_to_string(&path).unwrap();
+    let questions = questions_of(&text);
+    assert!(questions.len() >= 10, "{} questions", questions.len());
+    // From the end on, so that places stay as they are.
+    for Shown { question, answer } in questions.into_iter().rev() {
+        let answered = client.query(&query_of(&question), Reading::Strict).await;
+        let answered: Json = answered
+            .unwrap_or_else(|error| panic!("{error}:\n{question}"))
+            .read()
+            .unwrap();
+        let rows = answered.as_object().unwrap().values();
+        for rows in rows {
+            assert_ne!(rows, &Json::Array(Vec::new()), "no answer to:\n{question}");
         }
         if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(&path, text).unwrap();
+            text.replace_range(answer, &lines(&answered));
+        } else {
+            let expected: Json =
+                serde_json::from_str(&text[answer]).unwrap_or_else(|error| panic!("{error}:\n{question}"));
+            assert_eq!(answered, expected, "{question}");
         }
     }
-    assert!(asked >= 11, "{asked} questions");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+
+    // The call of the API's page: its question, and what the node answers of Dgraph.
+    let page = std::fs::read_to_string(root.join("docs/api.md")).unwrap();
+    let start = page.find("{\"query\": \"query").unwrap();
+    let end = start + page[start..].find("'\n").unwrap();
+    let answer_end = end + page[end..].find("\n```").unwrap();
+    let call: Json = serde_json::from_str(&page[start..end]).unwrap();
+    let shown: Json = serde_json::from_str(&page[end + 1..answer_end]).unwrap();
+    let variables = call["variables"].as_object().unwrap().iter();
+    let query = variables.fold(
+        Query::new(call["query"].as_str().unwrap()),
+        |query, (name, value)| query.with(name, value.as_str().unwrap()),
+    );
+    let answer: Json = client
+        .query(&query, Reading::Strict)
+        .await
+        .unwrap()
+        .read()
+        .unwrap();
+    assert_eq!(shown["data"], answer);
+    let applied = projection.cursor().unwrap().applied.unwrap();
+    assert_eq!(shown["appliedBlock"], applied.number.get());
+    assert_eq!(shown["appliedHash"], applied.hash.to_string());
 }
 
 /// An answer, a row a line.
@@ -415,8 +430,9 @@ fn lines(answer: &Json) -> String {
         if !text.is_empty() {
             text.push_str(",\n");
         }
-        let rows: Vec<String> = rows.as_array().unwrap().iter().map(ToString::to_string).collect();
-        text.push_str(&format!(" \"{name}\": [\n  {}]", rows.join(",\n  ")));
+        let rows = rows.as_array().unwrap().iter();
+        let rows: Vec<String> = rows.map(|row| format!("\n  {row}")).collect();
+        text.push_str(&format!(" \"{name}\": [{}]", rows.join(",")));
     }
     format!("{{{}}}", text.trim_start())
 }
