@@ -284,7 +284,7 @@ fn free_port() -> u16 {
 /// The page whose questions are asked.
 const PAGE: &str = "docs/dgraph.md";
 
-/// A question of a page: the lines between "```dql" and "```", and those of the answer that follows as "```json".
+/// A question of a page, which is a block of `dql`, and its answer, which is the block of `json` that follows.
 struct Shown {
     question: String,
     /// Where the answer stands in the page.
@@ -425,6 +425,7 @@ async fn docs(program: PathBuf, directory: PathBuf) {
 
 /// An answer, a row a line.
 fn lines(answer: &Json) -> String {
+    use std::fmt::Write as _;
     let mut text = String::new();
     for (name, rows) in answer.as_object().unwrap() {
         if !text.is_empty() {
@@ -432,7 +433,7 @@ fn lines(answer: &Json) -> String {
         }
         let rows = rows.as_array().unwrap().iter();
         let rows: Vec<String> = rows.map(|row| format!("\n  {row}")).collect();
-        text.push_str(&format!(" \"{name}\": [{}]", rows.join(",")));
+        write!(text, " \"{name}\": [{}]", rows.join(",")).unwrap();
     }
     format!("{{{}}}", text.trim_start())
 }
