@@ -261,18 +261,17 @@ impl<T: Target> Projection<T> {
                 .or_else(|_| BlockRange::new(position.from, applied))
                 .ok();
             Ok(range.map(|range| {
-                (
-                    view,
-                    BlockRange::starting_at(range.start(), range.len().min(verify::BLOCKS)),
-                )
+                let piece = BlockRange::starting_at(range.start(), range.len().min(verify::BLOCKS));
+                (view, piece, applied)
             }))
         })
         .await?;
-        let Some((view, range)) = next else {
+        let Some((view, range, applied)) = next else {
             return Ok(Repair::default());
         };
-        // A piece that cannot be read must not hold the others up.
-        self.verified.blocks = Some(range.end().next());
+        // A piece that cannot be read must not hold the others up. After the last it begins anew, also where
+        // more blocks come meanwhile.
+        self.verified.blocks = (range.end() < applied).then(|| range.end().next());
         let found = self.target.blocks(range).await?;
         let target = Arc::clone(&self.target);
         off_thread(move || verify::repair_blocks(&view, target.region(), range, found)).await
