@@ -19,6 +19,7 @@ pub mod store;
 pub mod target;
 mod touched;
 mod verify;
+mod weight;
 
 #[cfg(test)]
 pub(crate) mod model;

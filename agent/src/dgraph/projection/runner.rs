@@ -19,6 +19,7 @@ use super::store::StepOutcome;
 use super::target::Target;
 use super::touched::nodes_after;
 use super::verify::{self, Repair};
+use super::weight::{STEP_BYTES, blocks_within};
 use crate::dgraph::client::{Mutation, Uid};
 use crate::replica::ReplicaStatus;
 use crate::store::{Store, StoreError, View};
@@ -343,7 +344,16 @@ impl<T: Target> Projection<T> {
             let Some(position) = log_position(&view, &seen)? else {
                 return Ok(None);
             };
-            let step = next_step(&seen, &position, blocks);
+            let mut step = next_step(&seen, &position, blocks);
+            if let Step::Blocks {
+                range: Some(range), ..
+            } = &step
+            {
+                let within = blocks_within(&view, *range, STEP_BYTES)?;
+                if within < range.len() {
+                    step = next_step(&seen, &position, within);
+                }
+            }
             let gathered = gather(&view, target.region(), &seen, &position, &step)?;
             Ok(Some((view, position, step, gathered)))
         })
