@@ -74,6 +74,19 @@ impl BlockRow {
         })
     }
 
+    /// Whether what stands there is right. When it heard of a block, and whether it could prove it itself, each
+    /// node knows for itself: of several that write there none corrects the others.
+    pub(super) fn is_right(&self, stood: &Self) -> bool {
+        let is_heard_of = self.timestamp_ms.is_none() || stood.timestamp_ms.is_some();
+        let is_proven = self.is_unverified || !stood.is_unverified;
+        let ours = Self {
+            timestamp_ms: stood.timestamp_ms,
+            is_unverified: stood.is_unverified,
+            ..self.clone()
+        };
+        is_heard_of && is_proven && ours == *stood
+    }
+
     /// Writes it.
     pub fn put(self, region: &Region, facts: &mut Mutation) -> Result<(), StoreError> {
         let node = region.block(self.number);
@@ -261,4 +274,40 @@ fn account_of(path: &Path) -> Option<String> {
 
 fn integer(number: BlockNumber) -> Result<i64, StoreError> {
     i64::try_from(number.get()).map_err(|error| StoreError::damaged_block(number, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_each_node_knows_for_itself_is_not_corrected() {
+        let ours = BlockRow {
+            number: BlockNumber::try_from(7).unwrap(),
+            hash: "h".to_owned(),
+            previous_hash: "p".to_owned(),
+            timestamp_ms: Some(5),
+            operations: "[]".to_owned(),
+            paths: BTreeSet::new(),
+            accounts: BTreeSet::new(),
+            is_unverified: false,
+        };
+        let stood = |change: fn(&mut BlockRow)| {
+            let mut stood = ours.clone();
+            change(&mut stood);
+            ours.is_right(&stood)
+        };
+        assert!(stood(|_| {}));
+        assert!(stood(|row| row.timestamp_ms = Some(9)));
+        assert!(!stood(|row| row.timestamp_ms = None));
+        assert!(!stood(|row| row.is_unverified = true));
+        assert!(!stood(|row| row.operations.push(' ')));
+        assert!(!stood(|row| _ = row.paths.insert("a".to_owned())));
+        let unproven = BlockRow {
+            is_unverified: true,
+            timestamp_ms: None,
+            ..ours.clone()
+        };
+        assert!(unproven.is_right(&ours), "another node has proven it");
+    }
 }
