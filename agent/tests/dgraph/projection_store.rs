@@ -63,7 +63,7 @@ impl Witness for DgraphClient {
 }
 
 /// What a cursor is read from.
-const NODE: &str = "appliedBlock appliedHash stateBlock stateTo stateAfter";
+const NODE: &str = "appliedBlock appliedHash appliedFrom stateBlock stateTo stateAfter";
 
 fn answer_of(answer: &Answer) -> Json {
     answer.read().unwrap()
@@ -89,7 +89,7 @@ fn applied(number: u64) -> Cursor {
             number: number.try_into().unwrap(),
             hash: ContentId::of(&number.to_be_bytes()),
         }),
-        state: StateCursor::Nothing,
+        ..Cursor::NOTHING
     }
 }
 
@@ -160,8 +160,12 @@ async fn cursors(program: PathBuf, directory: PathBuf) {
         )),
         replacing(Some(PathKey::root().child(&long))),
         Cursor {
-            applied: None,
             state: StateCursor::At(number),
+            ..Cursor::NOTHING
+        },
+        Cursor {
+            from: Some(number),
+            ..applied(9_007_199_254_740_991)
         },
         Cursor::NOTHING,
     ];

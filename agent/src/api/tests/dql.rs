@@ -8,6 +8,7 @@ use super::*;
 use crate::config::DgraphMode;
 use crate::dgraph::client::scripted_alpha::ScriptedAlpha;
 use crate::dgraph::client::{DgraphSettings, EndpointUrl, Query};
+use crate::dgraph::job::Jobs;
 use crate::dgraph::pass_through::{PassThrough, PassThroughLimits};
 use crate::dgraph::status::{ProjectionMismatch, ProjectionStatus};
 
@@ -38,6 +39,7 @@ impl World {
         let pass_through = PassThrough::new(settings, limits, status.clone()).unwrap();
         let dgraph = DgraphView {
             mode: DgraphMode::Shared,
+            jobs: Jobs::default(),
             status,
             pass_through: Some(pass_through),
         };

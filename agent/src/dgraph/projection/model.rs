@@ -338,6 +338,7 @@ mod tests {
                 number: number.try_into().unwrap(),
                 hash: ContentId::of(&number.to_be_bytes()),
             }),
+            from: None,
             state: StateCursor::Nothing,
         }
     }
@@ -454,8 +455,8 @@ mod tests {
                     opened(&model, "two").await.unwrap(),
                 ];
                 let state = Cursor {
-                    applied: None,
                     state: StateCursor::At(BlockNumber::default()),
+                    ..Cursor::NOTHING
                 };
                 let outcomes = tokio::join!(
                     first_step(&stores[0]),

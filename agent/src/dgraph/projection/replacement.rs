@@ -32,6 +32,7 @@ pub(super) struct Replacement {
     after: Option<PathKey>,
     /// Up to which node what stands there was compared; none once all was.
     sweeping: Option<Uid>,
+    written: u64,
 }
 
 impl Replacement {
@@ -41,6 +42,7 @@ impl Replacement {
             to,
             after: None,
             sweeping: Some(Uid(0)),
+            written: 0,
         }
     }
 
@@ -50,6 +52,11 @@ impl Replacement {
             to: self.to,
             after: self.after.clone(),
         }
+    }
+
+    /// Nodes that were written.
+    pub(super) const fn written(&self) -> u64 {
+        self.written
     }
 
     /// Where nodes that stand in Dgraph are to be read next; none once everything was compared.
@@ -79,6 +86,7 @@ impl Replacement {
         let (nodes, last) = nodes_after(&self.view, self.after.as_ref(), NODES_A_STEP)?;
         self.after = last;
         let mut facts = Mutation::new();
+        self.written += nodes.len() as u64;
         for node in nodes {
             put_state(region, &node, node.value(&self.view)?, self.to, &mut facts)?;
         }
@@ -87,8 +95,11 @@ impl Replacement {
         } else {
             self.state_cursor()
         };
-        let applied = cursor.applied;
-        Ok((facts, Cursor { applied, state }))
+        let after = Cursor {
+            state,
+            ..cursor.clone()
+        };
+        Ok((facts, after))
     }
 }
 

@@ -144,7 +144,8 @@ fn cursor_after(steps: u64) -> Cursor {
             after: Some(PathKey::root().child("a\"b").child("\u{1f41d} [x]")),
         },
     };
-    Cursor { applied, state }
+    let from = applied.filter(|_| steps.is_multiple_of(3)).map(|_| number(0));
+    Cursor { applied, from, state }
 }
 
 fn steps_at(cursor: &Cursor) -> u64 {

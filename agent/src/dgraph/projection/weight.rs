@@ -4,22 +4,24 @@ use honeygraph_chain::BlockRange;
 
 use crate::store::{StoreError, View};
 
-/// Bytes of the blocks of one step, beyond which it ends early: what is written of them, and what Dgraph keeps
-/// of it until it is committed, takes some times as much memory.
-pub(super) const STEP_BYTES: usize = 16 << 20;
+/// Bytes of the blocks of one step at most: what is written of them, and what Dgraph keeps of it until it is
+/// committed, takes some times as much memory.
+const STEP_BYTES: usize = 16 << 20;
 
-/// How many of the first blocks of a range have no more than so many bytes together; at least one, whatever its
-/// size.
-pub(super) fn blocks_within(view: &View, range: BlockRange, most: usize) -> Result<u64, StoreError> {
-    let (mut blocks, mut bytes) = (0, 0_usize);
+/// Whether blocks are too large to be written in one step; one alone never is.
+pub(super) fn is_heavy(view: &View, range: BlockRange) -> Result<bool, StoreError> {
+    is_heavier(view, range, STEP_BYTES)
+}
+
+fn is_heavier(view: &View, range: BlockRange, most: usize) -> Result<bool, StoreError> {
+    let mut bytes = 0_usize;
     for row in view.blocks(range) {
         bytes = bytes.saturating_add(row?.1.bytes.len());
         if bytes > most {
-            break;
+            return Ok(range.len() > 1);
         }
-        blocks += 1;
     }
-    Ok(blocks.max(1))
+    Ok(false)
 }
 
 #[cfg(test)]
@@ -30,7 +32,7 @@ mod tests {
     use crate::store::{Store, StoreSettings, StoredBlock, Verification};
 
     #[test]
-    fn a_step_ends_before_it_is_too_large_and_has_a_block_at_least() {
+    fn blocks_are_too_heavy_together_and_never_alone() {
         let directory = tempfile::tempdir().unwrap();
         let (store, mut writer, _) = Store::open(directory.path(), &StoreSettings::default()).unwrap();
         let first = BlockNumber::try_from(7).unwrap();
@@ -47,15 +49,12 @@ mod tests {
             transaction.put_block(number, &block);
         }
         transaction.commit().unwrap();
-        let within = |from: u64, most| {
-            let range = BlockRange::new(first.saturating_add(from), range.end()).unwrap();
-            blocks_within(&store.view(), range, most).unwrap()
+        let heavier = |from: u64, count: u64, most| {
+            let range = BlockRange::starting_at(first.saturating_add(from), count);
+            is_heavier(&store.view(), range, most).unwrap()
         };
-        assert_eq!(within(0, 9), 1, "the first is larger than all may be");
-        assert_eq!(within(0, 29), 1);
-        assert_eq!(within(0, 30), 2);
-        assert_eq!(within(0, 80), 3);
-        assert_eq!(within(0, 81), 4);
-        assert_eq!(within(2, 50), 1);
+        assert!(heavier(0, 2, 29) && !heavier(0, 2, 30));
+        assert!(heavier(0, 4, 80) && !heavier(0, 4, 81));
+        assert!(!heavier(2, 1, 49), "there is nothing to leave out");
     }
 }
