@@ -3,6 +3,8 @@
 //! ignored, with the reason.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+#[path = "dgraph/by_command.rs"]
+mod by_command;
 #[path = "dgraph/cluster.rs"]
 mod cluster;
 mod common;
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         .chain(projection::trials(&world))
         .chain(pass_through::trials(&world))
         .chain(faults::trials(&world))
+        .chain(by_command::trials(&world))
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
     // The last owner of `world` goes here, and the shared cluster with it.

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use honeygraph_agent::dgraph::client::{DgraphClient, Mutation, Query, Reading, Uid};
-use honeygraph_agent::dgraph::projection::facts::BlockRow;
+use honeygraph_agent::dgraph::job::Jobs;
 use honeygraph_agent::dgraph::projection::region::NETWORK_NODE;
 use honeygraph_agent::dgraph::projection::target::Target;
 use honeygraph_agent::dgraph::projection::{
-    ClaimOutcome, Cursor, Progress, Projection, ProjectionError, ProjectionSettings, ProjectionStore, Region,
-    StateCursor, StepOutcome, StoredState, Writers,
+    AdvanceError, BlockNode, ClaimOutcome, Cursor, Progress, Projection, ProjectionError, ProjectionSettings,
+    ProjectionStore, Region, StateCursor, StepOutcome, StoodBlock, StoodCheckpoint, StoredState, Writers,
 };
 use honeygraph_agent::replica::ReplicaStatus;
 use honeygraph_chain::{BlockNumber, BlockRange};
@@ -94,19 +94,18 @@ impl Bench<'_> {
                     writers: mode,
                 };
                 let projection = Projection::new(store, self.log.store().clone(), settings);
-                let done = done.clone();
-                tokio::spawn(projection.follow(
-                    changes.clone(),
-                    stop.clone(),
-                    move |projection, attempt, _| {
+                let (changes, stop, done) = (changes.clone(), stop.clone(), done.clone());
+                tokio::spawn(async move {
+                    let report = |projection: &Projection<_>, attempt: &Result<_, AdvanceError>, _| {
                         if let Err(error) = attempt {
                             panic!("{error}");
                         }
                         if projection.cursor().is_some_and(|cursor| is_at(cursor, end)) {
                             done.cancel();
                         }
-                    },
-                ))
+                    };
+                    projection.follow(changes, &Jobs::default(), stop, report).await;
+                })
             })
             .collect();
         done.cancelled().await;
@@ -272,7 +271,19 @@ impl Target for Recorder {
         Ok(Vec::new())
     }
 
-    async fn blocks(&self, _range: BlockRange) -> Result<Vec<BlockRow>, ProjectionError> {
+    async fn blocks(&self, _range: BlockRange) -> Result<Vec<StoodBlock>, ProjectionError> {
+        Ok(Vec::new())
+    }
+
+    async fn checkpoints(&self, _range: BlockRange) -> Result<Vec<StoodCheckpoint>, ProjectionError> {
+        Ok(Vec::new())
+    }
+
+    async fn block_nodes(&self, _after: Uid) -> Result<Vec<BlockNode>, ProjectionError> {
+        Ok(Vec::new())
+    }
+
+    async fn checkpoint_nodes(&self, _after: Uid) -> Result<Vec<StoodCheckpoint>, ProjectionError> {
         Ok(Vec::new())
     }
 }

@@ -23,7 +23,7 @@ use serde_json::Value as Json;
 
 use self::cluster::NetworkNode;
 use self::region::NETWORK_NODE;
-use self::schedule::{Schedule, Witness, run, schedules};
+use self::schedule::{Schedule, Witness, run, run_on_a_log_that_turns, schedules};
 use self::schema::predicate as p;
 use super::World;
 use super::cluster::{Cluster, eventually, ready};
@@ -104,6 +104,8 @@ async fn steps(program: PathBuf, directory: PathBuf) {
         let schedule = schedules().new_tree(&mut random).unwrap().current();
         println!("{schedule:?}");
         run(&client, &schedule).await;
+        eventually(|| client.drop_all()).await;
+        run_on_a_log_that_turns(&client, &schedule).await;
     }
 }
 

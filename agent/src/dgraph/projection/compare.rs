@@ -138,15 +138,14 @@ impl<T: Target> Projection<T> {
         cursor: &Cursor,
         places: &mut Places,
     ) -> Result<Compared, AdvanceError> {
-        let Some((view, height)) = self.view_of_state(cursor)? else {
+        let Some((view, _)) = self.view_of_state(cursor)? else {
             return Ok(other_state(cursor));
         };
         let page = self.target.state_nodes(places.stored_state).await?;
         places.stored_state = page.last().map_or(Uid(0), |last| last.uid);
         let (rows, ends) = (page.len() as u64, page.is_empty());
         let target = Arc::clone(&self.target);
-        let repair =
-            off_thread(move || verify::repair_stored_state(&view, target.region(), height, &page)).await?;
+        let repair = off_thread(move || verify::repair_stored_state(&view, target.region(), &page)).await?;
         Ok(Compared::Piece { repair, rows, ends })
     }
 

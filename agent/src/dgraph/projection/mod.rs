@@ -28,7 +28,11 @@ mod weight;
 #[cfg(test)]
 pub(crate) mod model;
 #[cfg(test)]
+mod model_target;
+#[cfg(test)]
 mod schedule;
+#[cfg(test)]
+mod tests;
 
 pub use claim::ClaimOutcome;
 pub use cursor::{Cursor, StateCursor};

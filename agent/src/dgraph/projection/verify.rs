@@ -307,33 +307,22 @@ pub(super) fn repair_stored_checkpoints(
     Ok(repair)
 }
 
-/// Compares nodes of the state that stand in Dgraph with the state at `block`.
+/// Finds nodes of the state that stand in Dgraph and not in the log's state.
 pub(super) fn repair_stored_state(
     view: &View,
     region: &Region,
-    block: BlockNumber,
     page: &[StoredState],
 ) -> Result<Repair, StoreError> {
     let mut repair = Repair::default();
     for stored in page {
         match judge(view, region, stored)? {
-            Judged::Stands(node, expected) => {
-                if stored.value.as_ref() != Some(&expected) {
-                    repair.differs(
-                        format_args!("state {}", stored.path),
-                        values(stored.value.as_deref(), Some(&expected)),
-                    );
-                    put_state(region, &node, Some(expected), block, &mut repair.facts)?;
-                    repair.nodes += 1;
-                }
-            }
             Judged::Gone => {
                 repair.differs(format_args!("state {}", stored.path), "not in the log's state");
                 clear_state(stored.uid, &mut repair.facts);
                 repair.nodes += 1;
             }
-            // Found from the side of the state, if it is wrong.
-            Judged::Unreadable => {}
+            // Compared from the side of the log.
+            Judged::Stands(..) | Judged::Unreadable => {}
         }
     }
     Ok(repair)
