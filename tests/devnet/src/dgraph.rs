@@ -37,6 +37,15 @@ impl DgraphMode {
         }
     }
 
+    /// What it means, in a line.
+    pub(crate) const fn description(self) -> &'static str {
+        match self {
+            Self::Independent => "each node keeps a Dgraph of its own in step",
+            Self::Shared => "all nodes keep one Dgraph in step",
+            Self::Hybrid => "the nodes of each of two regions keep one Dgraph in step",
+        }
+    }
+
     /// How many clusters so many nodes have.
     pub(crate) fn clusters(self, nodes: usize) -> usize {
         match self {
@@ -155,11 +164,6 @@ impl Dgraph {
     /// Who writes which.
     pub(crate) const fn mode(&self) -> DgraphMode {
         self.mode
-    }
-
-    /// How many clusters there are.
-    pub(crate) fn count(&self) -> usize {
-        self.clusters.len()
     }
 
     /// The alpha of the n-th node, counted from 0.

@@ -107,11 +107,7 @@ impl Story {
         self.display
             .phase(&format!("1/6 Start {count} nodes and two honeycombs"));
         if let Some(dgraph) = &self.network.dgraph {
-            self.display.note(&format!(
-                "nodes keep {} Dgraph clusters in step, {}",
-                dgraph.count(),
-                dgraph.mode().name()
-            ));
+            self.display.note(dgraph.mode().description());
         }
         self.display.note(&format!(
             "all start from a real network's published state; honeycombs push to {fed}, the others have peers only"
