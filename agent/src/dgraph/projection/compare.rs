@@ -80,7 +80,8 @@ impl<T: Target> Projection<T> {
         let from = places.blocks.map_or(all.start(), |at| at.max(all.start()));
         let range = BlockRange::new(from, all.end()).unwrap_or(all);
         let range = BlockRange::starting_at(range.start(), range.len().min(verify::BLOCKS));
-        places.blocks = Some(range.end().next());
+        // After the last it begins anew, also where more blocks come meanwhile.
+        places.blocks = (range.end() < all.end()).then(|| range.end().next());
         let blocks = self.target.blocks(range).await?;
         let checkpoints = self.target.checkpoints(range).await?;
         let target = Arc::clone(&self.target);

@@ -74,19 +74,23 @@ impl BlockRow {
         })
     }
 
-    /// What differs in another row of the same block.
-    pub(super) fn differing(&self, other: &Self) -> Vec<&'static str> {
-        let same = [
-            (p::BLOCK_HASH, self.hash == other.hash),
-            (p::PREVIOUS_HASH, self.previous_hash == other.previous_hash),
-            (p::TIMESTAMP, self.timestamp_ms == other.timestamp_ms),
-            (p::OPERATIONS, self.operations == other.operations),
-            (p::OP_PATH, self.paths == other.paths),
-            (p::OP_ACCOUNT, self.accounts == other.accounts),
-            (p::VERIFICATION, self.is_unverified == other.is_unverified),
+    /// What is not right in another row of the same block. When it heard of a block, and whether it could prove it
+    /// itself, each node knows for itself: of several that write there none corrects the others.
+    pub(super) fn differing(&self, stood: &Self) -> Vec<&'static str> {
+        let is_heard_of = self.timestamp_ms.is_none() || stood.timestamp_ms.is_some();
+        let is_proven = self.is_unverified || !stood.is_unverified;
+        let right = [
+            (p::BLOCK_HASH, self.hash == stood.hash),
+            (p::PREVIOUS_HASH, self.previous_hash == stood.previous_hash),
+            (p::TIMESTAMP, is_heard_of),
+            (p::OPERATIONS, self.operations == stood.operations),
+            (p::OP_PATH, self.paths == stood.paths),
+            (p::OP_ACCOUNT, self.accounts == stood.accounts),
+            (p::VERIFICATION, is_proven),
         ];
-        same.into_iter()
-            .filter_map(|(name, same)| (!same).then_some(name))
+        right
+            .into_iter()
+            .filter_map(|(name, is_right)| (!is_right).then_some(name))
             .collect()
     }
 
@@ -320,4 +324,41 @@ fn account_of(path: &Path) -> Option<String> {
 
 fn integer(number: BlockNumber) -> Result<i64, StoreError> {
     i64::try_from(number.get()).map_err(|error| StoreError::damaged_block(number, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_each_node_knows_for_itself_is_not_corrected() {
+        let ours = BlockRow {
+            number: BlockNumber::try_from(7).unwrap(),
+            hash: "h".to_owned(),
+            previous_hash: "p".to_owned(),
+            timestamp_ms: Some(5),
+            operations: "[]".to_owned(),
+            paths: BTreeSet::new(),
+            accounts: BTreeSet::new(),
+            is_unverified: false,
+        };
+        let stood = |change: fn(&mut BlockRow)| {
+            let mut stood = ours.clone();
+            change(&mut stood);
+            ours.differing(&stood)
+        };
+        let none: [&str; 0] = [];
+        assert_eq!(stood(|_| {}), none);
+        assert_eq!(stood(|row| row.timestamp_ms = Some(9)), none);
+        assert_eq!(stood(|row| row.timestamp_ms = None), [p::TIMESTAMP]);
+        assert_eq!(stood(|row| row.is_unverified = true), [p::VERIFICATION]);
+        assert_eq!(stood(|row| row.operations.push(' ')), [p::OPERATIONS]);
+        assert_eq!(stood(|row| _ = row.paths.insert("a".to_owned())), [p::OP_PATH]);
+        let unproven = BlockRow {
+            is_unverified: true,
+            timestamp_ms: None,
+            ..ours.clone()
+        };
+        assert_eq!(unproven.differing(&ours), none, "another node has proven it");
+    }
 }

@@ -23,6 +23,7 @@ pub mod target;
 mod touched;
 pub mod verification;
 mod verify;
+mod weight;
 
 #[cfg(test)]
 pub(crate) mod model;

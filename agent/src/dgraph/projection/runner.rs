@@ -20,6 +20,7 @@ use super::store::StepOutcome;
 use super::target::Target;
 use super::verification::{Verification, Verified};
 use super::verify::{Piece, Places};
+use super::weight::is_heavy;
 use crate::dgraph::client::Mutation;
 use crate::dgraph::job::{Jobs, LogEnds, Order};
 use crate::replica::ReplicaStatus;
@@ -313,7 +314,15 @@ impl<T: Target> Projection<T> {
             let Some(survey) = survey(&view, &seen)? else {
                 return Ok(None);
             };
-            let step = next_step(&seen, &survey.position, blocks);
+            let mut step = next_step(&seen, &survey.position, blocks);
+            while let Step::Blocks {
+                range: Some(range), ..
+            }
+            | Step::History(range) = &step
+                && is_heavy(&view, *range)?
+            {
+                step = next_step(&seen, &survey.position, range.len() / 2);
+            }
             let gathered = gather(&view, target.region(), &seen, &survey, &step)?;
             Ok(Some((view, survey.position, step, gathered)))
         })
