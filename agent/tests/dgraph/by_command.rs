@@ -27,7 +27,10 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
     vec![
         world.own("by_command::a_stopped_nodes_dgraph_is_filled_and_mended", stopped),
         world.own("by_command::a_running_node_fills_and_mends_its_dgraph", running),
-        world.own("by_command::every_question_of_the_docs_is_answered_as_shown", docs),
+        world.own(
+            "by_command::every_question_of_the_docs_is_answered_as_shown",
+            docs,
+        ),
     ]
 }
 
@@ -43,8 +46,11 @@ struct Log {
 impl Log {
     fn new(home: &Path) -> Self {
         let vectors: Json = serde_json::from_str(VECTORS).unwrap();
-        let canonical =
-            |value: &Json| serde_json::from_value::<JsonValue>(value.clone()).unwrap().to_canonical();
+        let canonical = |value: &Json| {
+            serde_json::from_value::<JsonValue>(value.clone())
+                .unwrap()
+                .to_canonical()
+        };
         let blocks = vectors["blocks"].as_array().unwrap().iter().map(|block| {
             let hashed = serde_json::json!({
                 "blockNum": block["blockNum"],
@@ -155,7 +161,13 @@ async fn tamper(client: &DgraphClient) {
          checkpoint(func: has(checkpoint.blockNum), first: 1) { uid } }",
     )
     .await;
-    let uid = |of: &str, at: usize| found[of][at]["uid"].as_str().unwrap().parse::<honeygraph_agent::dgraph::client::Uid>().unwrap();
+    let uid = |of: &str, at: usize| {
+        found[of][at]["uid"]
+            .as_str()
+            .unwrap()
+            .parse::<honeygraph_agent::dgraph::client::Uid>()
+            .unwrap()
+    };
     let mut edit = Mutation::new();
     edit.set(uid("block", 0), "operations", "[1]");
     edit.set(uid("state", 0), "state.value", "\"edited\"");
@@ -176,7 +188,10 @@ async fn fill_and_mend(client: &DgraphClient, run: impl Fn(&[&str]) -> Output, b
     assert!(out.contains(&format!("{blocks} blocks stand in Dgraph")), "{out}");
     let (code, out) = told(&run(&["dgraph", "verify"]));
     assert_eq!(code, Some(0));
-    assert!(out.contains(&format!("{blocks} blocks and ")) && out.ends_with(": 0 differences\n"), "{out}");
+    assert!(
+        out.contains(&format!("{blocks} blocks and ")) && out.ends_with(": 0 differences\n"),
+        "{out}"
+    );
     tamper(client).await;
     let (code, out) = told(&run(&["dgraph", "verify"]));
     assert_eq!(code, Some(1));
@@ -205,12 +220,17 @@ async fn stopped(program: PathBuf, directory: PathBuf) {
     let (code, _) = told(&run(&["dgraph", "verify"]));
     assert_eq!(code, Some(1), "it is empty");
     let counted = ask(&client, "schema {}").await;
-    assert!(!counted.to_string().contains("appliedBlock"), "comparing writes nothing");
+    assert!(
+        !counted.to_string().contains("appliedBlock"),
+        "comparing writes nothing"
+    );
     fill_and_mend(&client, run, 350).await;
 
     // What contradicts the log cannot be compared; a cluster of one's own is taken back.
     cluster.kill_alpha();
-    let output = agent(home.path(), &cluster, admin, &["dgraph", "verify"]).output().unwrap();
+    let output = agent(home.path(), &cluster, admin, &["dgraph", "verify"])
+        .output()
+        .unwrap();
     assert_eq!(told(&output).0, Some(1));
 }
 
@@ -234,7 +254,10 @@ async fn running(program: PathBuf, directory: PathBuf) {
     let run = |arguments: &[&str]| agent(home.path(), &cluster, admin, arguments).output().unwrap();
     fill_and_mend(&client, run, 350).await;
     let mut stranger = agent(home.path(), &cluster, admin, &["dgraph", "verify"]);
-    let refused = stranger.env("ADMIN_TOKEN", "another-token-0123").output().unwrap();
+    let refused = stranger
+        .env("ADMIN_TOKEN", "another-token-0123")
+        .output()
+        .unwrap();
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("401"));
     drop(node);
@@ -251,13 +274,17 @@ impl Drop for Running {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
-/// Pages whose questions are asked.
-const PAGES: [&str; 2] = ["docs/dgraph.md", "docs/api.md"];
+/// The page whose questions are asked.
+const PAGE: &str = "docs/dgraph.md";
 
-/// A question of a page: the lines between "```dql" and "```", and those of the answer that follows as "```json".
+/// A question of a page, which is a block of `dql`, and its answer, which is the block of `json` that follows.
 struct Shown {
     question: String,
     /// Where the answer stands in the page.
@@ -272,7 +299,11 @@ fn questions_of(page: &str) -> Vec<Shown> {
         let answer = page[end..].find("```json\n").map_or(end, |at| end + at + 8);
         let ends = answer + page[answer..].find("\n```").unwrap();
         let next = page[end..].find("```dql\n").map_or(page.len(), |at| end + at);
-        assert!(answer > end && answer < next, "no answer is shown to:\n{}", &page[start..end]);
+        assert!(
+            answer > end && answer < next,
+            "no answer is shown to:\n{}",
+            &page[start..end]
+        );
         shown.push(Shown {
             question: page[start..end].to_owned(),
             answer: answer..ends,
@@ -288,7 +319,9 @@ fn query_of(question: &str) -> Query {
         let (name, value) = line.strip_prefix("# $")?.split_once(" = ")?;
         Some((format!("${name}"), value.to_owned()))
     });
-    values.fold(Query::new(question), |query, (name, value)| query.with(&name, value))
+    values.fold(Query::new(question), |query, (name, value)| {
+        query.with(&name, value)
+    })
 }
 
 /// Asks every question of the docs pages, and compares the answers with those shown. With `UPDATE_DOCS` set the pages
@@ -299,7 +332,11 @@ async fn docs(program: PathBuf, directory: PathBuf) {
     let mut log = Log::new(home.path());
     log.extend(0..490);
     // One source goes another way for four blocks, until the others outweigh it.
-    let blocks: Vec<Block> = log.blocks.iter().map(|fetched| fetched.block.block().clone()).collect();
+    let blocks: Vec<Block> = log
+        .blocks
+        .iter()
+        .map(|fetched| fetched.block.block().clone())
+        .collect();
     for block in &blocks[485..490] {
         log.send("one", block);
     }
@@ -317,16 +354,13 @@ async fn docs(program: PathBuf, directory: PathBuf) {
         };
         log.send("one", &own);
     }
-    let store = ProjectionStore::open(client.clone(), &"spkcc".parse().unwrap(), &"docs".parse().unwrap());
+    let (network, writer) = ("spkcc".parse().unwrap(), "docs".parse().unwrap());
+    let store = ProjectionStore::open(client.clone(), &network, &writer).await;
     let settings = ProjectionSettings {
         step_blocks: 500,
         writers: Writers::One,
     };
-    let mut projection = Projection::new(
-        Arc::new(store.await.unwrap()),
-        log.replica.store().clone(),
-        settings,
-    );
+    let mut projection = Projection::new(Arc::new(store.unwrap()), log.replica.store().clone(), settings);
     while projection.advance().await.unwrap() != Progress::Idle {}
     for source in ["two", "three"] {
         for block in &blocks[485..500] {
@@ -338,44 +372,68 @@ async fn docs(program: PathBuf, directory: PathBuf) {
     while projection.advance().await.unwrap() != Progress::Idle {}
 
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut asked = 0;
-    for page in PAGES {
-        let path = root.join(page);
-        let mut text = std::fs::read_to_string(&path).unwrap();
-        // From the end on, so that places stay as they are.
-        for shown in questions_of(&text).iter().rev() {
-            asked += 1;
-            let query = query_of(&shown.question);
-            let answer = client.query(&query, Reading::Strict).await;
-            let answer: Json = answer
-                .unwrap_or_else(|error| panic!("{page}: {error}:\n{}", shown.question))
-                .read()
-                .unwrap();
-            assert_ne!(answer.as_object().map(|found| found.values().all(|rows| rows == &Json::Array(vec![]))), Some(true), "{page}: no answer to:\n{}", shown.question);
-            if std::env::var_os("UPDATE_DOCS").is_some() {
-                text.replace_range(shown.answer.clone(), &lines(&answer));
-            } else {
-                let expected: Json = serde_json::from_str(&text[shown.answer.clone()])
-                    .unwrap_or_else(|error| panic!("{page}: {error}:\n{}", shown.question));
-                assert_eq!(answer, expected, "{page}:\n{}", shown.question);
-            }
+    let path = root.join(PAGE);
+    let mut text = std::fs::read_to_string(&path).unwrap();
+    let questions = questions_of(&text);
+    assert!(questions.len() >= 10, "{} questions", questions.len());
+    // From the end on, so that places stay as they are.
+    for Shown { question, answer } in questions.into_iter().rev() {
+        let answered = client.query(&query_of(&question), Reading::Strict).await;
+        let answered: Json = answered
+            .unwrap_or_else(|error| panic!("{error}:\n{question}"))
+            .read()
+            .unwrap();
+        let rows = answered.as_object().unwrap().values();
+        for rows in rows {
+            assert_ne!(rows, &Json::Array(Vec::new()), "no answer to:\n{question}");
         }
         if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(&path, text).unwrap();
+            text.replace_range(answer, &lines(&answered));
+        } else {
+            let expected: Json =
+                serde_json::from_str(&text[answer]).unwrap_or_else(|error| panic!("{error}:\n{question}"));
+            assert_eq!(answered, expected, "{question}");
         }
     }
-    assert!(asked >= 11, "{asked} questions");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+
+    // The call of the API's page: its question, and what the node answers of Dgraph.
+    let page = std::fs::read_to_string(root.join("docs/api.md")).unwrap();
+    let start = page.find("{\"query\": \"query").unwrap();
+    let end = start + page[start..].find("'\n").unwrap();
+    let answer_end = end + page[end..].find("\n```").unwrap();
+    let call: Json = serde_json::from_str(&page[start..end]).unwrap();
+    let shown: Json = serde_json::from_str(&page[end + 1..answer_end]).unwrap();
+    let variables = call["variables"].as_object().unwrap().iter();
+    let query = variables.fold(
+        Query::new(call["query"].as_str().unwrap()),
+        |query, (name, value)| query.with(name, value.as_str().unwrap()),
+    );
+    let answer: Json = client
+        .query(&query, Reading::Strict)
+        .await
+        .unwrap()
+        .read()
+        .unwrap();
+    assert_eq!(shown["data"], answer);
+    let applied = projection.cursor().unwrap().applied.unwrap();
+    assert_eq!(shown["appliedBlock"], applied.number.get());
+    assert_eq!(shown["appliedHash"], applied.hash.to_string());
 }
 
 /// An answer, a row a line.
 fn lines(answer: &Json) -> String {
+    use std::fmt::Write as _;
     let mut text = String::new();
     for (name, rows) in answer.as_object().unwrap() {
         if !text.is_empty() {
             text.push_str(",\n");
         }
-        let rows: Vec<String> = rows.as_array().unwrap().iter().map(ToString::to_string).collect();
-        text.push_str(&format!(" \"{name}\": [\n  {}]", rows.join(",\n  ")));
+        let rows = rows.as_array().unwrap().iter();
+        let rows: Vec<String> = rows.map(|row| format!("\n  {row}")).collect();
+        write!(text, " \"{name}\": [{}]", rows.join(",")).unwrap();
     }
     format!("{{{}}}", text.trim_start())
 }

@@ -327,6 +327,7 @@ async fn the_status_says_how_far_dgraph_is() {
             },
             Some(at(HEAD - 9)),
         );
+        status.from = Some(at(2));
         status.mismatch = Some(ProjectionMismatch {
             block: at(3),
             log_hash: Some(hash()),
@@ -335,7 +336,7 @@ async fn the_status_says_how_far_dgraph_is() {
         status.last_error = Some("dgraph is not available".to_owned());
     });
     let expected = json!({
-        "mode": "shared", "connected": true, "appliedBlock": at(HEAD - 7), "appliedHash": hash(),
+        "mode": "shared", "connected": true, "fromBlock": at(2), "appliedBlock": at(HEAD - 7), "appliedHash": hash(),
         "stateBlock": at(HEAD - 9), "lagBlocks": 7, "mismatch": {"block": at(3), "logHash": hash()},
         "lastError": "dgraph is not available",
     });

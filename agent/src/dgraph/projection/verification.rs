@@ -152,9 +152,9 @@ impl<T: Target> Projection<T> {
         if !ends {
             return Ok(Verified::More);
         }
-        verification.part_rows = 0;
         match verification.piece.next() {
             Some(piece) => {
+                verification.part_rows = 0;
                 verification.piece = piece;
                 Ok(Verified::More)
             }
