@@ -1,16 +1,12 @@
 //! The log that is projected.
 
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
 use honeygraph_agent::dgraph::projection::CHANGED_BLOCKS_MAX;
-use honeygraph_agent::metrics::Metrics;
 use honeygraph_agent::replica::{FetchedBlock, Replica, ReplicaSettings, StartDocuments};
 use honeygraph_agent::store::{Store, StoreSettings, View};
 use honeygraph_chain::block::HashedBlock;
-use honeygraph_chain::network::CheckpointSchedule;
-use honeygraph_chain::quorum::Voters;
 use honeygraph_chain::{BlockNumber, BlockRange};
 use honeygraph_honeycomb::generator::GeneratorSettings;
 use honeygraph_honeycomb::reference_chain::{ChainSettings, ReferenceChain};
@@ -42,18 +38,9 @@ impl Log {
         std::fs::write(&genesis, chain.genesis_document()).unwrap();
         let (_, writer, _) = Store::open(&home.join("data"), &StoreSettings::default()).unwrap();
         let settings = ReplicaSettings {
-            network: NETWORK.to_owned(),
-            schedule: CheckpointSchedule::default(),
-            voters: Voters::default(),
-            max_reorg_depth: 1_000,
-            commit_blocks: 1_000,
             commit_interval: Duration::from_millis(200),
-            orphan_blocks: 28_800,
-            pending_blocks: 64,
-            trusted_checkpoint: None,
-            state_documents: NonZeroUsize::MAX,
             kept_changes: CHANGED_BLOCKS_MAX,
-            metrics: Metrics::new(),
+            ..ReplicaSettings::new(NETWORK)
         };
         let mut replica = Replica::new(writer, settings).unwrap();
         let documents = StartDocuments {

@@ -21,8 +21,6 @@ pub enum RequestOutcome {
     Success,
     /// With a fault of the peer.
     Fault(PeerFault),
-    /// We gave it up.
-    Cancelled,
     /// With a fault of our own.
     LocalFault,
 }
@@ -31,7 +29,6 @@ impl RequestOutcome {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Success => "success",
-            Self::Cancelled => "cancelled",
             Self::LocalFault => "local_fault",
             Self::Fault(fault) => match fault {
                 PeerFault::Unreachable => "unreachable",
@@ -98,8 +95,6 @@ impl PeerRequestLabels {
 pub enum ProjectionOutcome {
     /// Its step stands in Dgraph.
     Committed,
-    /// Another writer had done the step.
-    Overtaken,
     /// It met another writer; the step is done again.
     Conflict,
     /// No answer came: it may stand or not. Dgraph is asked.
@@ -112,7 +107,6 @@ impl ProjectionOutcome {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Committed => "committed",
-            Self::Overtaken => "overtaken",
             Self::Conflict => "conflict",
             Self::Unknown => "unknown",
             Self::Failed => "failed",

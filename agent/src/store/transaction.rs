@@ -105,11 +105,6 @@ impl Writer {
         }
     }
 
-    /// Whether a commit is under way.
-    pub fn is_committing(&self) -> bool {
-        !self.committer.is_idle()
-    }
-
     /// Waits until the commit under way is durable.
     pub fn settle(&mut self) -> Result<(), StoreError> {
         self.committer.finish()

@@ -1,13 +1,8 @@
 //! A log without a node around it.
 
-use std::time::Duration;
-
-use honeygraph_agent::metrics::Metrics;
 use honeygraph_agent::replica::{FetchedBlock, Replica, ReplicaSettings, StartDocuments};
 use honeygraph_agent::store::{Store, StoreSettings};
 use honeygraph_chain::block::{Block, HashedBlock};
-use honeygraph_chain::network::CheckpointSchedule;
-use honeygraph_chain::quorum::Voters;
 use honeygraph_chain::{BlockNumber, ContentId, Operation, Operations};
 use honeygraph_honeycomb::generator::GeneratorSettings;
 use honeygraph_honeycomb::reference_chain::{ChainSettings, ReferenceChain};
@@ -33,20 +28,7 @@ impl Log {
         let genesis = home.path().join("genesis.json");
         std::fs::write(&genesis, chain.genesis_document()).unwrap();
         let (_, writer, _) = Store::open(&home.path().join("data"), &StoreSettings::default()).unwrap();
-        let settings = ReplicaSettings {
-            network: "dlux".to_owned(),
-            schedule: CheckpointSchedule::default(),
-            voters: Voters::default(),
-            max_reorg_depth: 1_000,
-            commit_blocks: 1_000,
-            commit_interval: Duration::ZERO,
-            orphan_blocks: 28_800,
-            pending_blocks: 64,
-            trusted_checkpoint: None,
-            state_documents: std::num::NonZeroUsize::MAX,
-            kept_changes: 0,
-            metrics: Metrics::new(),
-        };
+        let settings = ReplicaSettings::new("dlux");
         let mut replica = Replica::new(writer, settings).unwrap();
         let documents = StartDocuments {
             state: genesis,

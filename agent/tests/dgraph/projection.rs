@@ -192,7 +192,8 @@ async fn reorganized(program: std::path::PathBuf, directory: std::path::PathBuf)
     assert_eq!(projection.cursor().unwrap().applied.unwrap().number, fork_from);
     assert_eq!(verify(&mut projection).await, (0, 0));
     let view = log.replica.store().view();
-    let first = view.fork_blocks_at(fork_from.next()).next().unwrap().unwrap();
+    let mut orphaned = view.fork_blocks().map(Result::unwrap);
+    let (_, first) = orphaned.find(|(number, _)| *number == fork_from.next()).unwrap();
     let mut previous_hash = first.previous_hash(fork_from.next()).unwrap();
     let mut number = fork_from;
     for at in 0..20 {
