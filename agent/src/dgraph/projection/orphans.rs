@@ -86,7 +86,7 @@ fn parent_of(
 }
 
 /// The content id of the delta at a checkpoint of a fork; none where its period does not start on the canonical
-/// chain.
+/// chain, or where the roots that it names are not known.
 fn checkpoint_of(
     view: &View,
     number: BlockNumber,
@@ -122,5 +122,5 @@ fn checkpoint_of(
     for operations in operations.iter().rev() {
         delta.push(operations);
     }
-    Ok(Some(delta.content_id(number)))
+    Ok(delta.content_id(number))
 }
