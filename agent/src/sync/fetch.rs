@@ -6,7 +6,7 @@ use honeygraph_chain::block::{Block, HashedBlock};
 use honeygraph_chain::network::CheckpointSchedule;
 use honeygraph_chain::peer::PeerFault;
 use honeygraph_chain::planner::{Event, FetchFault, FetchKind, FetchOrder};
-use honeygraph_chain::{BlockNumber, ContentId, Operations};
+use honeygraph_chain::{BlockNumber, BlockRange, ContentId, Operations};
 
 use super::verify::check_blocks_off_thread;
 use crate::peers::client::{BatchOutcome, BatchRequest, PeerClient};
@@ -33,6 +33,14 @@ pub(super) enum Fetched {
 }
 
 impl Fetched {
+    /// The block, where it has a link.
+    pub(super) fn linked(self) -> Option<FetchedBlock> {
+        match self {
+            Self::Linked(fetched) => Some(fetched),
+            Self::Operations { .. } => None,
+        }
+    }
+
     pub(super) const fn number(&self) -> BlockNumber {
         match self {
             Self::Linked(fetched) => fetched.block.number(),
@@ -93,22 +101,24 @@ pub(super) async fn fetch(
     order: &FetchOrder,
 ) -> Answer {
     match order.kind {
-        FetchKind::Batch => fetch_batch(client, url, network, schedule, order).await,
+        FetchKind::Batch => fetch_range(client, url, network, schedule, order.range, order.timeout).await,
         FetchKind::Single => fetch_singly(client, url, order).await,
     }
 }
 
-async fn fetch_batch(
+/// Asks a peer for a range over the batch wire.
+pub(super) async fn fetch_range(
     client: &PeerClient,
     url: &PeerUrl,
     network: &NetworkName,
     schedule: CheckpointSchedule,
-    order: &FetchOrder,
+    range: BlockRange,
+    timeout: Duration,
 ) -> Answer {
     let request = BatchRequest {
         network,
-        range: order.range,
-        timeout: order.timeout,
+        range,
+        timeout,
     };
     let batch = client.blocks(url, request).await;
     let mut fault = match batch.outcome {
@@ -116,7 +126,7 @@ async fn fetch_batch(
         BatchOutcome::Failed(error) => Some(fault_of(error)),
     };
     let bytes = batch.blocks.iter().map(|block| block.bytes.len() as u64).sum();
-    let blocks = match check_blocks_off_thread(batch.blocks, order.range, schedule).await {
+    let blocks = match check_blocks_off_thread(batch.blocks, range, schedule).await {
         Ok(checked) => {
             fault = checked.fault.map(FetchFault::Peer).or(fault);
             checked.blocks
@@ -183,27 +193,28 @@ fn from_reported(reported: ReportedBlock) -> Result<Fetched, FetchFault> {
     if reported.is_reverted {
         return Err(PeerFault::NotFound.into());
     }
-    let content_id = |hash: &Option<crate::wire::shapes::ReportedHash>| -> Option<ContentId> {
-        hash.as_ref().and_then(|hash| hash.0.parse().ok())
-    };
-    let timestamp_ms = milliseconds(reported.timestamp);
-    if let (Some(hash), Some(previous_hash)) =
-        (content_id(&reported.hash), content_id(&reported.previous_hash))
-    {
-        let block = HashedBlock::from(Block {
-            number: reported.number,
-            previous_hash,
-            operations: reported.operations.clone(),
-        });
-        if block.hash() == hash {
-            return Ok(Fetched::Linked(FetchedBlock { block, timestamp_ms }));
-        }
+    if let Some(fetched) = linked_of(&reported) {
+        return Ok(Fetched::Linked(fetched));
     }
     Ok(Fetched::Operations {
         number: reported.number,
         operations: reported.operations,
-        timestamp_ms,
+        timestamp_ms: milliseconds(reported.timestamp),
     })
+}
+
+/// The block with its link, where its hash is one of ours.
+pub(super) fn linked_of(reported: &ReportedBlock) -> Option<FetchedBlock> {
+    let content_id = |hash: &Option<crate::wire::shapes::ReportedHash>| -> Option<ContentId> {
+        hash.as_ref().and_then(|hash| hash.0.parse().ok())
+    };
+    let block = HashedBlock::from(Block {
+        number: reported.number,
+        previous_hash: content_id(&reported.previous_hash)?,
+        operations: reported.operations.clone(),
+    });
+    let timestamp_ms = milliseconds(reported.timestamp);
+    (content_id(&reported.hash) == Some(block.hash())).then_some(FetchedBlock { block, timestamp_ms })
 }
 
 fn milliseconds(timestamp: Option<UnixMillis>) -> u64 {

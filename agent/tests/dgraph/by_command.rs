@@ -84,7 +84,7 @@ impl Log {
         let documents = StartDocuments {
             state: genesis,
             state_id: ContentId::of(&document),
-            prev_root: None,
+            prev_root: honeygraph_chain::checkpoint::PreviousRoot::None,
             deltas: Vec::new(),
             anchor: None,
         };

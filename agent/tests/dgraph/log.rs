@@ -33,7 +33,7 @@ impl Log {
         let documents = StartDocuments {
             state: genesis,
             state_id: chain.genesis_id(),
-            prev_root: None,
+            prev_root: honeygraph_chain::checkpoint::PreviousRoot::None,
             deltas: Vec::new(),
             anchor: None,
         };

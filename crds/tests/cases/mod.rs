@@ -63,19 +63,6 @@ pub(crate) struct Sample {
 }
 
 impl Suite {
-    /// The schema of the kind.
-    pub(crate) fn schema(&self) -> Value {
-        let definition = honeygraph_crds::definitions()
-            .into_iter()
-            .find(|definition| definition.spec.names.kind == self.kind)
-            .unwrap_or_else(|| panic!("{} is a kind of ours", self.kind));
-        let schema = definition.spec.versions[0]
-            .schema
-            .clone()
-            .expect("a version has a schema");
-        serde_json::to_value(schema.open_api_v3_schema).expect("a schema is JSON")
-    }
-
     fn sample(&self, patch: &Value) -> Sample {
         match (patch.get("from"), patch.get("to")) {
             (Some(from), Some(to)) => Sample {
