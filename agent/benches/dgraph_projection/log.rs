@@ -1,7 +1,6 @@
 //! The log that is projected.
 
 use std::path::Path;
-use std::time::Duration;
 
 use honeygraph_agent::dgraph::projection::CHANGED_BLOCKS_MAX;
 use honeygraph_agent::replica::{FetchedBlock, Replica, ReplicaSettings, StartDocuments};
@@ -38,7 +37,6 @@ impl Log {
         std::fs::write(&genesis, chain.genesis_document()).unwrap();
         let (_, writer, _) = Store::open(&home.join("data"), &StoreSettings::default()).unwrap();
         let settings = ReplicaSettings {
-            commit_interval: Duration::from_millis(200),
             kept_changes: CHANGED_BLOCKS_MAX,
             ..ReplicaSettings::new(NETWORK)
         };

@@ -81,6 +81,10 @@ impl Bench<'_> {
     /// Writers follow the log until all of it, and its state, is in Dgraph.
     pub(crate) async fn projection(&self, writers: usize, mode: Writers) -> Measured {
         let stores = self.opened(writers).await;
+        // As before what is written by hand: Dgraph has time to end what it does after it was emptied.
+        if let Some(store) = stores.first() {
+            self.steps(Arc::clone(store), STEP_BLOCKS).await;
+        }
         let end = self.log.range().end();
         let (stop, done) = (CancellationToken::new(), CancellationToken::new());
         let (_sender, changes) = watch::channel(Arc::new(ReplicaStatus::default()));

@@ -50,8 +50,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1_024..=65_000))]
     pub port_base: Option<u16>,
 
-    /// Have every node keep a Dgraph in step: who writes which cluster. The clusters are started from DGRAPH_BIN, or
-    /// there is one that runs, at DGRAPH_ALPHA
+    /// Have every node keep a Dgraph in step: who writes which cluster. The clusters are started from
+    /// `DGRAPH_BIN`, or there is one that runs, at `DGRAPH_ALPHA`
     #[arg(long, value_name = "MODE")]
     pub dgraph_mode: Option<DgraphMode>,
 

@@ -297,6 +297,7 @@ mod tests {
                 let mut dgraph = DgraphStatus {
                     mode: DgraphWriters::Shared,
                     connected: true,
+                    from_block: None,
                     applied_block: head,
                     applied_hash: None,
                     state_block: head,

@@ -263,6 +263,7 @@ mod tests {
             standing.status.dgraph = Some(DgraphStatus {
                 mode: DgraphWriters::Shared,
                 connected: true,
+                from_block: None,
                 applied_block: None,
                 applied_hash: None,
                 state_block: None,
