@@ -70,6 +70,9 @@ pub enum ExtendOutcome {
     Halted,
 }
 
+/// Commits' worth of blocks that are gathered at most while the commit before is under way.
+const STAGED_COMMITS: usize = 2;
+
 /// The blocks of a run from one on.
 fn blocks_from(blocks: &[FetchedBlock], number: BlockNumber) -> &[FetchedBlock] {
     let at = blocks.iter().position(|fetched| fetched.block.number() >= number);
@@ -214,7 +217,12 @@ impl Replica {
         let Some(since) = running.stage.since else {
             return false;
         };
-        let due = running.stage.blocks.len() >= self.settings.commit_blocks
+        let staged = running.stage.blocks.len();
+        // While the commit before is not durable more is gathered, rather than waiting for it.
+        let enough = staged >= self.settings.commit_blocks
+            && (staged >= self.settings.commit_blocks.saturating_mul(STAGED_COMMITS)
+                || !self.writer.is_committing());
+        let due = enough
             || since.elapsed() >= self.settings.commit_interval
             || self.stop == Some(running.stage.tip.number);
         due && self.may_commit_stage()

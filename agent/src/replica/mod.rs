@@ -9,6 +9,7 @@ mod documents;
 mod extend;
 mod finality;
 mod history;
+mod recent_leaves;
 mod reorganize;
 mod sources;
 mod start;
@@ -259,6 +260,16 @@ impl Replica {
     pub fn settle(&mut self) -> Result<(), StoreError> {
         self.writer.settle()?;
         if let Some(running) = &mut self.running {
+            running.stage.on_durable();
+        }
+        Ok(())
+    }
+
+    /// Like [`Replica::settle`] where the commit under way has ended; otherwise nothing happens.
+    pub fn try_settle(&mut self) -> Result<(), StoreError> {
+        if self.writer.try_settle()?
+            && let Some(running) = &mut self.running
+        {
             running.stage.on_durable();
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! Where application stands, and blocks applied on top that are not committed yet.
 
 use std::cmp::Ordering;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
 use fjall::Keyspace;
@@ -17,6 +17,7 @@ use honeygraph_chain::subtrees::SubtreeCounts;
 use honeygraph_chain::{BlockNumber, ContentId, PathKey};
 use itertools::{EitherOrBoth, Itertools};
 
+use super::recent_leaves::RecentLeaves;
 use crate::store::{CheckpointRecord, Position, Store, StoreError, StoredBlock, Transaction};
 
 /// Who handed over a block.
@@ -34,39 +35,51 @@ pub enum Provenance {
 #[derive(Clone)]
 pub(super) struct CommittedState {
     leaves: Keyspace,
-    /// Where leaves stand below; kept with every commit. None while the state is being replaced.
-    counts: Option<Arc<RwLock<SubtreeCounts>>>,
+    /// What is known without reading; kept with every commit. None while the state is being replaced.
+    known: Option<Arc<RwLock<Known>>>,
+}
+
+/// What is known of a state without reading it.
+#[derive(Default)]
+struct Known {
+    /// Where leaves stand below.
+    counts: SubtreeCounts,
+    recent: RecentLeaves,
 }
 
 impl CommittedState {
     /// Counts every leaf once.
     pub(super) fn of(store: &Store) -> Result<Self, StoreError> {
         let mut state = Self::uncounted(store);
-        let mut counts = SubtreeCounts::default();
+        let mut known = Known::default();
         for row in state.leaves.iter() {
-            counts.add(&PathKey::from(row.key()?.to_vec()));
+            known.counts.add(&PathKey::from(row.key()?.to_vec()));
         }
-        state.counts = Some(Arc::new(RwLock::new(counts)));
+        state.known = Some(Arc::new(RwLock::new(known)));
         Ok(state)
     }
 
     pub(super) fn uncounted(store: &Store) -> Self {
         Self {
             leaves: store.state_keyspace().clone(),
-            counts: None,
+            known: None,
         }
     }
 
-    /// Counts what a stage that is committed now has changed.
+    /// Takes what a stage that is committed now has changed.
     pub(super) fn on_committed<L: Leaves>(&self, overlay: &StateOverlay<L>) {
-        let Some(counts) = &self.counts else { return };
-        let mut counts = counts.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(known) = &self.known else { return };
+        let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
         for (key, appeared) in overlay.appeared_and_gone() {
             if appeared {
-                counts.add(key);
+                known.counts.add(key);
             } else {
-                counts.remove(key);
+                known.counts.remove(key);
             }
+        }
+        known.recent.start_commit();
+        for (key, leaf) in overlay.changed() {
+            known.recent.put(key, leaf);
         }
     }
 
@@ -143,14 +156,14 @@ fn overlaid<'changes>(
 }
 
 impl Below {
-    /// What the counts, which are kept up to the commit under way, say about a path; true without counts.
-    fn may(&self, have: impl FnOnce(&SubtreeCounts) -> bool) -> bool {
+    /// What is known up to the commit under way without reading.
+    fn known(&self) -> Option<RwLockReadGuard<'_, Known>> {
         let committed = match self {
             Self::Committed(committed) => committed,
             Self::Committing(overlay) => overlay.below(),
         };
-        let counts = committed.counts.as_ref();
-        counts.is_none_or(|counts| have(&counts.read().unwrap_or_else(PoisonError::into_inner)))
+        let known = committed.known.as_ref()?;
+        Some(known.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -158,8 +171,13 @@ impl Leaves for Below {
     type Error = StoreError;
 
     fn leaf(&self, key: &PathKey) -> Result<Option<Leaf>, StoreError> {
-        if !self.may(|counts| counts.may_have_leaf_at(key)) {
-            return Ok(None);
+        if let Some(known) = self.known() {
+            if !known.counts.may_have_leaf_at(key) {
+                return Ok(None);
+            }
+            if let Some(recent) = known.recent.get(key) {
+                return Ok(recent.cloned());
+            }
         }
         match self {
             Self::Committed(committed) => committed.leaf(key),
@@ -168,10 +186,22 @@ impl Leaves for Below {
     }
 
     fn leaves_at_or_below(&self, key: &PathKey) -> Result<Vec<(PathKey, Leaf)>, StoreError> {
-        if !self.may(|counts| counts.may_have_leaf_below(key)) {
-            // Reading one leaf is much cheaper than a range.
-            let leaf = self.leaf(key)?;
-            return Ok(leaf.map(|leaf| (key.clone(), leaf)).into_iter().collect());
+        if let Some(known) = self.known() {
+            match known.counts.most_leaves_below(key) {
+                // Reading one leaf is much cheaper than a range.
+                Some(0) => {
+                    drop(known);
+                    let leaf = self.leaf(key)?;
+                    return Ok(leaf.map(|leaf| (key.clone(), leaf)).into_iter().collect());
+                }
+                // Where leaves stand below, none stands at the path itself.
+                Some(count) => {
+                    if let Some(leaves) = known.recent.leaves_below(key, count) {
+                        return Ok(leaves);
+                    }
+                }
+                None => {}
+            }
         }
         match self {
             Self::Committed(committed) => committed.leaves_at_or_below(key),
@@ -180,8 +210,13 @@ impl Leaves for Below {
     }
 
     fn has_leaf_below(&self, key: &PathKey) -> Result<bool, StoreError> {
-        if !self.may(|counts| counts.may_have_leaf_below(key)) {
-            return Ok(false);
+        if let Some(known) = self.known() {
+            if !known.counts.may_have_leaf_below(key) {
+                return Ok(false);
+            }
+            if known.recent.has_leaf_below(key) {
+                return Ok(true);
+            }
         }
         match self {
             Self::Committed(committed) => committed.has_leaf_below(key),

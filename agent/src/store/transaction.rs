@@ -10,6 +10,7 @@ use honeygraph_chain::interval::IntervalSet;
 use honeygraph_chain::state::{Leaf, LeafChange};
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId, PathKey};
 use serde::Serialize;
+use tokio::sync::Notify;
 
 use super::committer::{Committer, Job, Later};
 use super::last_commit::LastCommitFile;
@@ -105,9 +106,22 @@ impl Writer {
         }
     }
 
-    /// Whether a commit is under way.
+    /// Whether a commit is under way, as far as is known without waiting.
     pub fn is_committing(&self) -> bool {
+        self.committer.look();
         !self.committer.is_idle()
+    }
+
+    /// Is told each time a commit is durable or failed.
+    pub fn commit_ended(&self) -> Arc<Notify> {
+        self.committer.ended()
+    }
+
+    /// Whether everything is durable; does not wait for a commit that is still under way.
+    pub fn try_settle(&mut self) -> Result<bool, StoreError> {
+        self.committer.look();
+        self.committer.take_failure()?;
+        Ok(self.committer.is_idle())
     }
 
     /// Waits until the commit under way is durable.

@@ -33,7 +33,7 @@ pub(super) enum Fetched {
 }
 
 impl Fetched {
-    pub(super) const fn number(&self) -> BlockNumber {
+    pub(super) fn number(&self) -> BlockNumber {
         match self {
             Self::Linked(fetched) => fetched.block.number(),
             Self::Operations { number, .. } => *number,
