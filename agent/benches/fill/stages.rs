@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use honeygraph_agent::metrics::Metrics;
 use honeygraph_agent::peers::PeerUrl;
 use honeygraph_agent::peers::address_guard::AddressGuard;
-use honeygraph_agent::peers::client::{BatchOutcome, BatchRequest, ClientTimeouts, PeerClient};
+use honeygraph_agent::peers::client::{BatchOutcome, BatchRequest, ClientTimeouts, PeerClient, Traffic};
 use honeygraph_agent::replica::{FetchedBlock, Replica, ReplicaSettings, StartDocuments};
 use honeygraph_agent::store::{Store, StoreSettings, StoredBlock};
 use honeygraph_agent::wire::NetworkName;
@@ -22,8 +22,8 @@ use honeygraph_honeycomb::reference_chain::{ChainSettings, ReferenceChain};
 
 /// Blocks that each stage is measured on at most.
 const MEASURED: usize = 30_000;
-/// Blocks of one commit.
-const COMMIT_BLOCKS: usize = 500;
+/// Blocks of one commit, as a node commits them without being told otherwise.
+const COMMIT_BLOCKS: usize = 1_000;
 
 /// A stage and its rate.
 pub(crate) struct Stage {
@@ -146,7 +146,7 @@ fn fill_template(chain: &Chain, template: &Path) {
         schedule: CheckpointSchedule::default(),
         voters: Voters::default(),
         max_reorg_depth: 1_000,
-        commit_blocks: 1_000,
+        commit_blocks: COMMIT_BLOCKS,
         commit_interval: Duration::from_millis(200),
         orphan_blocks: 28_800,
         pending_blocks: 64,
@@ -202,6 +202,7 @@ pub(crate) async fn wire(chain: &Chain, peer: &str) -> Stage {
                     network,
                     range,
                     timeout: Duration::from_mins(1),
+                    traffic: &Traffic::default(),
                 };
                 let batch = client.blocks(url, request).await;
                 assert!(

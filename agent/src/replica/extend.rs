@@ -70,9 +70,6 @@ pub enum ExtendOutcome {
     Halted,
 }
 
-/// Commits' worth of blocks that are gathered at most while the commit before is under way.
-const STAGED_COMMITS: usize = 2;
-
 /// The blocks of a run from one on.
 fn blocks_from(blocks: &[FetchedBlock], number: BlockNumber) -> &[FetchedBlock] {
     let at = blocks.iter().position(|fetched| fetched.block.number() >= number);
@@ -171,7 +168,7 @@ impl Replica {
                 .as_ref()
                 .map_or(0, |running| running.stage.blocks.len());
             let is_checkpoint = schedule.kind_at(number).is_some();
-            if is_checkpoint || staged >= self.settings.commit_blocks {
+            if is_checkpoint || staged >= self.settings.commit_blocks.div_ceil(2) {
                 self.commit_if_due()?;
             }
         }
@@ -218,10 +215,10 @@ impl Replica {
             return false;
         };
         let staged = running.stage.blocks.len();
-        // While the commit before is not durable more is gathered, rather than waiting for it.
-        let enough = staged >= self.settings.commit_blocks
-            && (staged >= self.settings.commit_blocks.saturating_mul(STAGED_COMMITS)
-                || !self.writer.is_committing());
+        // Half is enough where nothing is being committed; while something is, more is gathered meanwhile rather
+        // than waiting for it.
+        let most = self.settings.commit_blocks;
+        let enough = staged >= most || (staged >= most.div_ceil(2) && !self.writer.would_wait());
         let due = enough
             || since.elapsed() >= self.settings.commit_interval
             || self.stop == Some(running.stage.tip.number);

@@ -5,6 +5,7 @@
 //! what the rest of the node holds.
 
 mod ahead;
+mod below;
 mod documents;
 mod extend;
 mod finality;
@@ -39,8 +40,9 @@ use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 use crate::ingest::{SourceCommand, SourceCursor, SourceId};
 use crate::metrics::Metrics;
 use crate::store::{Position, Store, StoreError, Writer};
+use below::CommittedState;
 use sources::SourceView;
-use tip::{CommittedState, Stage, Tip};
+use tip::{Stage, Tip};
 
 /// What a replica is told by configuration.
 #[derive(Debug, Clone)]

@@ -9,7 +9,7 @@ use honeygraph_chain::planner::{Event, FetchFault, FetchKind, FetchOrder};
 use honeygraph_chain::{BlockNumber, ContentId, Operations};
 
 use super::verify::check_blocks_off_thread;
-use crate::peers::client::{BatchOutcome, BatchRequest, PeerClient};
+use crate::peers::client::{BatchOutcome, BatchRequest, PeerClient, Traffic};
 use crate::peers::{FetchError, PeerUrl};
 use crate::replica::FetchedBlock;
 use crate::wire::batch::BatchExtent;
@@ -48,8 +48,6 @@ pub(super) struct Answer {
     pub(super) blocks: Vec<Fetched>,
     /// Bytes of the blocks, as they are held in memory until they are committed.
     pub(super) bytes: u64,
-    /// Bytes received, compressed.
-    pub(super) wire_bytes: u64,
     pub(super) elapsed: Duration,
     /// Why there are not more of them.
     pub(super) fault: Option<FetchFault>,
@@ -91,10 +89,11 @@ pub(super) async fn fetch(
     network: &NetworkName,
     schedule: CheckpointSchedule,
     order: &FetchOrder,
+    traffic: &Traffic,
 ) -> Answer {
     match order.kind {
-        FetchKind::Batch => fetch_batch(client, url, network, schedule, order).await,
-        FetchKind::Single => fetch_singly(client, url, order).await,
+        FetchKind::Batch => fetch_batch(client, url, network, schedule, order, traffic).await,
+        FetchKind::Single => fetch_singly(client, url, order, traffic).await,
     }
 }
 
@@ -104,11 +103,13 @@ async fn fetch_batch(
     network: &NetworkName,
     schedule: CheckpointSchedule,
     order: &FetchOrder,
+    traffic: &Traffic,
 ) -> Answer {
     let request = BatchRequest {
         network,
         range: order.range,
         timeout: order.timeout,
+        traffic,
     };
     let batch = client.blocks(url, request).await;
     let mut fault = match batch.outcome {
@@ -135,19 +136,22 @@ async fn fetch_batch(
     Answer {
         blocks: blocks.collect(),
         bytes,
-        wire_bytes: batch.wire_bytes,
         elapsed: batch.elapsed,
         fault,
     }
 }
 
 /// Asks an older peer block by block.
-async fn fetch_singly(client: &PeerClient, url: &PeerUrl, order: &FetchOrder) -> Answer {
+async fn fetch_singly(
+    client: &PeerClient,
+    url: &PeerUrl,
+    order: &FetchOrder,
+    traffic: &Traffic,
+) -> Answer {
     let started = Instant::now();
     let mut answer = Answer {
         blocks: Vec::new(),
         bytes: 0,
-        wire_bytes: 0,
         elapsed: Duration::ZERO,
         fault: None,
     };
@@ -163,7 +167,8 @@ async fn fetch_singly(client: &PeerClient, url: &PeerUrl, order: &FetchOrder) ->
                 Fetched::Operations { operations, .. } => 128 * operations.as_slice().len() as u64,
             };
             answer.bytes += bytes;
-            answer.wire_bytes += bytes;
+            traffic.count_received(bytes);
+            traffic.count_blocks(bytes);
             answer.blocks.push(fetched);
         }
         Ok::<(), FetchFault>(())
