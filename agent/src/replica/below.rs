@@ -157,7 +157,7 @@ impl Leaves for Below {
                 return Ok(None);
             }
             if let Some(recent) = known.recent.get(key) {
-                return Ok(recent.cloned());
+                return Ok(Some(recent.clone()));
             }
         }
         match self {
