@@ -120,7 +120,10 @@ fn print_processor_time(filled: &Filled) {
     let named: Duration = NODE_THREADS.map(|name| filled.node.thread(name)).iter().sum();
     println!("\n| processor time while filling | us a block |\n|---|---|");
     for name in NODE_THREADS {
-        println!("| node, thread `{name}` | {:.1} |", per_block(filled.node.thread(name)));
+        println!(
+            "| node, thread `{name}` | {:.1} |",
+            per_block(filled.node.thread(name))
+        );
     }
     println!(
         "| node, the rest (fetching, parsing, hashing) | {:.1} |",

@@ -19,4 +19,6 @@ pub mod sync;
 pub mod wire;
 
 #[cfg(test)]
+mod documentation;
+#[cfg(test)]
 mod test_chain;

@@ -1,40 +1,33 @@
 //! One running node: puts the parts together, and takes them apart in the right order.
 
-use std::path::{Path, PathBuf};
+mod settings;
+
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use honeygraph_chain::peer::PeerId;
-use honeygraph_chain::planner::PlannerSettings;
-use honeygraph_chain::quorum::{VoterId, Voters};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, ApiSettings, DgraphView, Node};
-use crate::config::{Config, DgraphMode, ListenerConfig, Start, SyncConfig, Verification, Voter, VoterName};
+use crate::api::{self, DgraphView, Node};
+use crate::config::{Config, DgraphMode, ListenerConfig};
 use crate::dgraph::client::DgraphClient;
 use crate::dgraph::pass_through::PassThrough;
-use crate::dgraph::projection::{CHANGED_BLOCKS_MAX, ProjectionSettings, Writers};
+use crate::dgraph::projection::{ProjectionSettings, Writers};
 use crate::dgraph::service::ProjectionService;
 use crate::dgraph::status::ProjectionStatus;
 use crate::ingest::{Ingest, IngestSettings, SourceAuthenticator, SourceCommand, SourceId};
 use crate::metrics::{Metrics, NodeCollector};
-use crate::peers::PeerUrl;
 use crate::peers::address_guard::AddressGuard;
 use crate::peers::client::{ClientTimeouts, PeerClient};
-use crate::peers::registry::PeerRegistry;
-use crate::replica::{Replica, ReplicaHandle, ReplicaSettings, ReplicaStatus};
+use crate::replica::{Replica, ReplicaHandle, ReplicaStatus};
 use crate::store::{Recovery, Store, StoreError, StoreSettings};
 use crate::sync::{SyncEngine, SyncSettings};
-use crate::wire::shapes::VerificationPolicy;
-
-/// Blocks of a losing fork are kept for a day.
-const ORPHAN_BLOCKS: u64 = 28_800;
-/// Blocks of one source that wait in memory while it is not known what they link to: some periods.
-const PENDING_BLOCKS: usize = 512;
+use settings::{api_settings, replica_settings, sync_settings};
 
 /// Runs a node until it is told to stop (SIGINT, SIGTERM) or its store fails.
 pub async fn run(config: Config) -> anyhow::Result<()> {
@@ -93,7 +86,7 @@ impl RunningNode {
         let (outbox, to_sources) = mpsc::unbounded_channel();
         let (replica, replica_ended) = ReplicaHandle::spawn(replica, outbox);
 
-        let sync_settings = sync_settings(&config, peer_id.clone(), &data_dir)?;
+        let sync_settings = sync_settings(&config, peer_id.clone(), &data_dir);
         let client = peer_client(&peer_id, &sync_settings)?;
         let (sync, sync_task) = SyncEngine::spawn(
             sync_settings,
@@ -119,7 +112,7 @@ impl RunningNode {
             projection_status.clone(),
         ));
         let dgraph = dgraph_view(&config, projection_status)?;
-        let settings = api_settings(&config, peer_id.clone())?;
+        let settings = api_settings(&config, peer_id.clone());
         let api = Node::new(settings, store, replica.clone(), Arc::new(sync), metrics, dgraph);
         let http = api::Listeners {
             public: listeners.public,
@@ -239,28 +232,6 @@ impl Listeners {
     }
 }
 
-fn api_settings(config: &Config, peer_id: PeerId) -> anyhow::Result<ApiSettings> {
-    Ok(ApiSettings {
-        network: config.network.name.clone(),
-        peer_id,
-        advertise_url: config
-            .node
-            .advertise_url
-            .as_ref()
-            .map(|url| url.as_str().parse())
-            .transpose()?,
-        verification: match config.network.verification {
-            Verification::Strict => VerificationPolicy::Strict,
-            Verification::Quorum => VerificationPolicy::Quorum,
-        },
-        api_keys: config.access.api_keys.clone(),
-        admin_token: config.access.admin_token.clone(),
-        limits: config.limits,
-        cache_bytes: config.store.cache_bytes / 2,
-    })
-}
-
-/// The Dgraph that the node keeps in step, as the API reads it.
 /// A projection that follows the log, and where it stands.
 struct RunningProjection {
     task: JoinHandle<()>,
@@ -299,6 +270,7 @@ fn projection(
     Ok(Some(RunningProjection { task, status: seen }))
 }
 
+/// The Dgraph that the node keeps in step, as the API reads it.
 fn dgraph_view(
     config: &Config,
     status: Option<watch::Receiver<ProjectionStatus>>,
@@ -334,122 +306,6 @@ fn peer_id(config: &Config, data_dir: &Path) -> anyhow::Result<PeerId> {
             Ok(id)
         }
         Err(error) => Err(error).with_context(|| path.display().to_string()),
-    }
-}
-
-fn replica_settings(config: &Config, metrics: Metrics) -> ReplicaSettings {
-    let trusted = match &config.network.start {
-        Start::TrustedCheckpoint(checkpoint) => Some((checkpoint.block, checkpoint.content_id)),
-        Start::Join | Start::NewChain { .. } => None,
-    };
-    ReplicaSettings {
-        network: config.network.name.to_string(),
-        schedule: config.network.schedule,
-        voters: voters(&config.network.voters),
-        max_reorg_depth: config.network.max_reorg_depth,
-        commit_blocks: config.store.commit_blocks,
-        commit_interval: config.store.commit_interval,
-        orphan_blocks: ORPHAN_BLOCKS,
-        pending_blocks: PENDING_BLOCKS,
-        trusted_checkpoint: trusted,
-        state_documents: config.node.state_documents,
-        kept_changes: config.dgraph.as_ref().map_or(0, |_| CHANGED_BLOCKS_MAX),
-        metrics,
-    }
-}
-
-fn voters(configured: &[Voter]) -> Voters {
-    Voters::new(
-        configured
-            .iter()
-            .map(|voter| (voter_id(&voter.name), voter.weight.get())),
-    )
-}
-
-fn voter_id(name: &VoterName) -> VoterId {
-    match name {
-        VoterName::Source(name) => VoterId(name.to_string()),
-        VoterName::Peer(url) => match url.as_str().parse::<PeerUrl>() {
-            Ok(url) => VoterId(PeerRegistry::key_of(&url).to_string()),
-            Err(_) => VoterId(url.to_string()),
-        },
-    }
-}
-
-fn sync_settings(config: &Config, own_id: PeerId, data_dir: &Path) -> anyhow::Result<SyncSettings> {
-    let peer_url = |url: &url::Url| {
-        url.as_str()
-            .parse::<PeerUrl>()
-            .with_context(|| format!("{url} is no URL of a peer"))
-    };
-    let peer_urls = |urls: &[url::Url]| urls.iter().map(peer_url).collect::<anyhow::Result<Vec<_>>>();
-    let peer_voters = config
-        .network
-        .voters
-        .iter()
-        .filter_map(|voter| match &voter.name {
-            VoterName::Peer(url) => Some((url, voter_id(&voter.name))),
-            VoterName::Source(_) => None,
-        });
-    let genesis = config
-        .network
-        .genesis_file
-        .clone()
-        .map(|path| (path, config.network.genesis_id));
-    Ok(SyncSettings {
-        enabled: config.sync.enabled,
-        network: config.network.name.clone(),
-        schedule: config.network.schedule,
-        own_id,
-        own_url: config.node.advertise_url.as_ref().map(peer_url).transpose()?,
-        interval: config.sync.interval,
-        discovery_interval: config.sources.discovery_interval,
-        planner: planner_settings(&config.sync, config.sources.peers_max),
-        seed: rand::random(),
-        peers: peer_urls(&config.sources.peers)?,
-        peers_max: config.sources.peers_max,
-        voters: voters(&config.network.voters),
-        peer_voters: peer_voters
-            .map(|(url, voter)| Ok((peer_url(url)?, voter)))
-            .collect::<anyhow::Result<_>>()?,
-        verification: config.network.verification,
-        honeycomb_nodes: peer_urls(&config.sources.honeycomb_nodes)?,
-        ipfs_gateways: peer_urls(&config.sources.ipfs_gateways)?,
-        document_bytes_max: config.sources.document_bytes_max,
-        documents_directory: documents_directory(data_dir),
-        genesis,
-        start: config.network.start.clone(),
-        history: config.node.history,
-    })
-}
-
-fn documents_directory(data_dir: &Path) -> PathBuf {
-    data_dir.join("documents")
-}
-
-fn planner_settings(config: &SyncConfig, peers_max: usize) -> PlannerSettings {
-    let default = PlannerSettings::default();
-    PlannerSettings {
-        peers_max,
-        range_blocks_first: config.range_blocks,
-        range_blocks_min: config.range_blocks_min,
-        range_blocks_max: config.range_blocks_max,
-        range_bytes: config.range_bytes,
-        peer_window_first: u32::try_from(config.in_flight_per_peer).unwrap_or(default.peer_window_first),
-        peer_window_max: u32::try_from(config.in_flight_per_peer_max).unwrap_or(default.peer_window_max),
-        in_flight_max: config.in_flight_max,
-        buffer_bytes_max: config.buffer_bytes,
-        buffer_blocks_max: config.buffer_blocks,
-        hedge_after_min: config.hedge_after,
-        hedge_percent: u64::from(config.hedge_percent),
-        quarantine_after_peers: config.quarantine_peers,
-        quarantine_for: config.quarantine,
-        back_off_first: config.backoff,
-        back_off_max: config.backoff_max,
-        circuit: config.circuit,
-        ban: config.ban,
-        timeout: config.timeout,
-        ..default
     }
 }
 
@@ -515,29 +371,8 @@ async fn wait_for_signals(shutdown: CancellationToken) {
 mod tests {
     use std::net::SocketAddr;
 
-    use clap::FromArgMatches as _;
-
+    use super::settings::tests::config;
     use super::*;
-    use crate::config::{RawConfig, command, read_small_file, validate};
-
-    fn config(flags: &[&str]) -> Config {
-        let command = command().mut_args(|argument| argument.env(None::<&'static str>));
-        let raw = RawConfig::from_arg_matches(&command.try_get_matches_from(flags).unwrap()).unwrap();
-        validate(raw, &read_small_file).unwrap()
-    }
-
-    #[test]
-    fn the_planner_gets_the_settings_of_peers() {
-        let config = config(&[
-            "--sync-timeout-min-ms=3000",
-            "--sync-circuit-faults=2",
-            "--sync-ban-ms=60000",
-        ]);
-        let planner = planner_settings(&config.sync, config.sources.peers_max);
-        assert_eq!(planner.timeout.shortest, Duration::from_secs(3));
-        assert_eq!(planner.circuit.opens_after_faults, 2);
-        assert_eq!(planner.ban.first, Duration::from_mins(1));
-    }
 
     /// The status of the answer to somebody behind a proxy who wants to push blocks.
     async fn upgrade(address: SocketAddr, client: reqwest::ClientBuilder) -> u16 {

@@ -5,8 +5,6 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use honeygraph_chain::block::HashedBlock;
-use honeygraph_chain::network::CheckpointSchedule;
-use honeygraph_chain::quorum::Voters;
 use honeygraph_chain::{BlockNumber, ContentId, JsonValue, StateDigest};
 use serde::Deserialize;
 
@@ -79,18 +77,9 @@ pub(crate) fn at(place: usize) -> BlockNumber {
 
 pub(crate) fn settings() -> ReplicaSettings {
     ReplicaSettings {
-        network: "spkcc".to_owned(),
-        schedule: CheckpointSchedule::default(),
-        voters: Voters::default(),
-        max_reorg_depth: 1_000,
         commit_blocks: 512,
-        commit_interval: std::time::Duration::ZERO,
-        orphan_blocks: 28_800,
         pending_blocks: 4_096,
-        trusted_checkpoint: None,
-        state_documents: std::num::NonZeroUsize::MAX,
-        kept_changes: 0,
-        metrics: crate::metrics::Metrics::new(),
+        ..ReplicaSettings::new("spkcc")
     }
 }
 

@@ -11,12 +11,9 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use honeygraph_agent::metrics::Metrics;
 use honeygraph_agent::replica::{FetchedBlock, Replica, ReplicaSettings, StartDocuments};
 use honeygraph_agent::store::{Store, StoreSettings};
 use honeygraph_chain::ContentId;
-use honeygraph_chain::network::CheckpointSchedule;
-use honeygraph_chain::quorum::Voters;
 use honeygraph_honeycomb::reference_chain::{ChainSettings, ReferenceChain};
 
 const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../chain/tests/data/honeycomb.json");
@@ -46,20 +43,7 @@ fn line(output: &Output) -> String {
 
 /// A store with the first blocks of a chain.
 fn store(directory: &Path, blocks: usize) {
-    let settings = ReplicaSettings {
-        network: "spkcc".to_owned(),
-        schedule: CheckpointSchedule::default(),
-        voters: Voters::default(),
-        max_reorg_depth: 1_000,
-        commit_blocks: 512,
-        commit_interval: std::time::Duration::ZERO,
-        orphan_blocks: 28_800,
-        pending_blocks: 16,
-        trusted_checkpoint: None,
-        state_documents: std::num::NonZeroUsize::MAX,
-        kept_changes: 0,
-        metrics: Metrics::new(),
-    };
+    let settings = ReplicaSettings::new("spkcc");
     let mut chain = ReferenceChain::from_vectors(ChainSettings::default()).unwrap();
     std::fs::create_dir_all(directory).unwrap();
     let state = directory.join("genesis.json");

@@ -14,13 +14,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use honeygraph_agent::metrics::Metrics;
 use honeygraph_agent::replica::{ExtendOutcome, FetchedBlock, Replica, ReplicaSettings, StartDocuments};
 use honeygraph_agent::store::check::check;
 use honeygraph_agent::store::{Recovery, Store, StoreSettings};
 use honeygraph_chain::block::HashedBlock;
-use honeygraph_chain::network::CheckpointSchedule;
-use honeygraph_chain::quorum::Voters;
 use honeygraph_chain::{BlockNumber, ContentId};
 use honeygraph_honeycomb::reference_chain::{ChainSettings, ReferenceChain};
 use rand::{RngExt as _, SeedableRng as _};
@@ -37,18 +34,8 @@ fn from_environment(name: &str, default: u64) -> u64 {
 
 fn settings() -> ReplicaSettings {
     ReplicaSettings {
-        network: "spkcc".to_owned(),
-        schedule: CheckpointSchedule::default(),
-        voters: Voters::default(),
-        max_reorg_depth: 1_000,
         commit_blocks: 512,
-        commit_interval: std::time::Duration::ZERO,
-        orphan_blocks: 28_800,
-        pending_blocks: 16,
-        trusted_checkpoint: None,
-        state_documents: std::num::NonZeroUsize::MAX,
-        kept_changes: 0,
-        metrics: Metrics::new(),
+        ..ReplicaSettings::new("spkcc")
     }
 }
 

@@ -219,7 +219,12 @@ pub(crate) async fn fill(home: &Path, name: &str, chain: &Chain, peers: &[String
     };
     let (start, end) = (chain.range().start(), chain.range().end());
     let length = chain.range().len();
-    let times = || (ProcessorTime::of(process.0.id()), ProcessorTime::of(std::process::id()));
+    let times = || {
+        (
+            ProcessorTime::of(process.0.id()),
+            ProcessorTime::of(std::process::id()),
+        )
+    };
     let mut began = None;
     let mut resident_bytes = Vec::new();
     loop {

@@ -24,7 +24,10 @@ impl ProcessorTime {
         let tasks = std::fs::read_dir(format!("/proc/{process}/task"));
         for task in tasks.into_iter().flatten().flatten() {
             let read = |file: &str| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
-            let nanoseconds = read("schedstat").split_whitespace().next().and_then(|text| text.parse().ok());
+            let nanoseconds = read("schedstat")
+                .split_whitespace()
+                .next()
+                .and_then(|text| text.parse().ok());
             *threads.entry(read("comm").trim().to_owned()).or_default() +=
                 Duration::from_nanos(nanoseconds.unwrap_or_default());
         }

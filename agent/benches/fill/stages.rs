@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use honeygraph_agent::metrics::Metrics;
 use honeygraph_agent::peers::PeerUrl;
 use honeygraph_agent::peers::address_guard::AddressGuard;
 use honeygraph_agent::peers::client::{BatchOutcome, BatchRequest, ClientTimeouts, PeerClient, Traffic};
@@ -13,8 +12,6 @@ use honeygraph_agent::replica::{FetchedBlock, Replica, ReplicaSettings, StartDoc
 use honeygraph_agent::store::{Store, StoreSettings, StoredBlock};
 use honeygraph_agent::wire::NetworkName;
 use honeygraph_chain::block::HashedBlock;
-use honeygraph_chain::network::CheckpointSchedule;
-use honeygraph_chain::quorum::Voters;
 use honeygraph_chain::state::MemoryState;
 use honeygraph_chain::{Block, BlockNumber, BlockRange, ContentId};
 use honeygraph_honeycomb::generator::GeneratorSettings;
@@ -141,20 +138,7 @@ fn fill_template(chain: &Chain, template: &Path) {
     let genesis = template.join("genesis.json");
     std::fs::write(&genesis, &chain.genesis).unwrap();
     let (_, writer, _) = Store::open(&template.join("data"), &StoreSettings::default()).unwrap();
-    let settings = ReplicaSettings {
-        network: nodes_network().to_string(),
-        schedule: CheckpointSchedule::default(),
-        voters: Voters::default(),
-        max_reorg_depth: 1_000,
-        commit_blocks: COMMIT_BLOCKS,
-        commit_interval: Duration::from_millis(200),
-        orphan_blocks: 28_800,
-        pending_blocks: 64,
-        trusted_checkpoint: None,
-        state_documents: std::num::NonZeroUsize::MAX,
-        kept_changes: 0,
-        metrics: Metrics::new(),
-    };
+    let settings = ReplicaSettings::new(nodes_network().to_string());
     let mut replica = Replica::new(writer, settings).unwrap();
     let documents = StartDocuments {
         state: genesis,

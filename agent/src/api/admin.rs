@@ -21,6 +21,7 @@ use super::authorize::Admin;
 use super::error::{ApiError, unknown_route, wrong_method};
 use super::extract::JsonBody;
 use super::{Node, limits};
+use crate::peers::PeerSource;
 use crate::replica::{HoldError, SourceStatus};
 use crate::store::Position;
 use crate::sync::PeerSummary;
@@ -74,7 +75,7 @@ struct AdminStatus {
 struct AdminPeer {
     id: String,
     url: String,
-    configured: bool,
+    source: PeerSource,
     is_alive: bool,
     score: f64,
     reliability: f64,
@@ -96,7 +97,7 @@ impl From<&PeerSummary> for AdminPeer {
         Self {
             id: peer.id.to_string(),
             url: peer.url.to_string(),
-            configured: peer.configured,
+            source: peer.source,
             is_alive: peer.is_alive,
             score: peer.score,
             reliability: peer.reliability,

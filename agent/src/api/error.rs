@@ -53,7 +53,7 @@ pub(crate) enum ApiError {
     #[error("this call has another method; GET /openapi.json lists all")]
     WrongMethod,
     /// No key, or a wrong one.
-    #[error("this call needs `Authorization: Bearer` with a key of this node")]
+    #[error("this call needs `Authorization: Bearer` with a key of this node (on the admin port: its token)")]
     Unauthorized,
     /// No key is configured, and the caller is not this machine itself.
     #[error("this node has no key configured, so this call answers only to direct loopback; set {setting}")]

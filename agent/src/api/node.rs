@@ -113,7 +113,8 @@ impl Node {
     }
 
     /// Names this run of the process: another one after each start.
-    pub const fn session_id(&self) -> Uuid {
+    #[cfg(test)]
+    pub(crate) const fn session_id(&self) -> Uuid {
         self.session_id
     }
 

@@ -143,6 +143,7 @@ fn peer_status(peer: &PeerSummary) -> PeerStatus {
     PeerStatus {
         id: peer.id.to_string(),
         url: peer.url.to_string(),
+        source: Some(peer.source),
         is_alive: peer.is_alive,
         reliability: peer.reliability,
         last_seen: peer.last_seen_ms.map(UnixMillis),

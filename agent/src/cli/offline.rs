@@ -4,12 +4,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use honeygraph_chain::quorum::Voters;
 use honeygraph_chain::{BlockNumber, ContentId, conformance};
 
 use super::progress::Progress;
 use super::{OfflineArguments, complain, say};
-use crate::metrics::Metrics;
 use crate::replica::{Replica, ReplicaSettings};
 use crate::store::check::{CheckPart, CheckReport, repair};
 use crate::store::transfer::{
@@ -142,18 +140,9 @@ pub(super) fn import(
         );
     }
     let settings = ReplicaSettings {
-        network: network.clone(),
         schedule: header.schedule,
-        voters: Voters::default(),
-        max_reorg_depth: 1_000,
-        commit_blocks: 1_000,
-        commit_interval: std::time::Duration::ZERO,
-        orphan_blocks: 28_800,
-        pending_blocks: 1,
         trusted_checkpoint,
-        state_documents: std::num::NonZeroUsize::MAX,
-        kept_changes: 0,
-        metrics: Metrics::new(),
+        ..ReplicaSettings::new(&network)
     };
     let mut replica = Replica::new(writer, settings)?;
     let mut progress = Progress::new();

@@ -16,17 +16,17 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 use honeygraph_chain::ContentId;
 use honeygraph_chain::peer::{BanSettings, PeerId};
-use url::Url;
 
 use super::secret::Secret;
 use super::values::network_name;
 use super::values::{
     DgraphMode, DqlAccess, List, LogFilter, LogFormat, Maybe, Source, TrustedCheckpoint, Verification, Voter,
-    certified, content_id, dgraph_alpha, dgraph_user, http_url, list, listener, maybe, milliseconds, path,
-    peer_id, rate, secret, switch, whole,
+    certified, content_id, dgraph_alpha, dgraph_user, list, listener, maybe, milliseconds, path, peer_id,
+    peer_url, rate, secret, switch, whole,
 };
 use crate::dgraph::client::EndpointUrl;
 use crate::ingest::SourceId;
+use crate::peers::PeerUrl;
 use crate::wire::NetworkName;
 
 /// Most blocks that one request can ask for (`docs/protocol.md`, section 9).
@@ -135,8 +135,8 @@ pub struct NodeArguments {
     pub peer_id: Maybe<PeerId>,
 
     /// Address under which peers reach the public listener; empty: the node is not advertised
-    #[arg(long, env, value_name = "URL", default_value = "", hide_default_value = true, value_parser = maybe(http_url))]
-    pub advertise_url: Maybe<Url>,
+    #[arg(long, env, value_name = "URL", default_value = "", hide_default_value = true, value_parser = maybe(peer_url))]
+    pub advertise_url: Maybe<PeerUrl>,
 
     /// Folder of the store
     #[arg(long, env, value_name = "PATH", default_value = "./data", value_parser = path)]
@@ -170,18 +170,18 @@ pub struct SourceArguments {
     pub honeycomb_certificates: List<SourceId>,
 
     /// Honeycomb nodes that are asked for their lists of honeygraph peers
-    #[arg(long, env, value_name = "URL,...", default_value = "", hide_default_value = true, value_parser = list(http_url))]
-    pub honeycomb_nodes: List<Url>,
+    #[arg(long, env, value_name = "URL,...", default_value = "", hide_default_value = true, value_parser = list(peer_url))]
+    pub honeycomb_nodes: List<PeerUrl>,
 
     /// Peers that are always known; trusted by exact host and port, also in private networks
-    #[arg(long, env, value_name = "URL,...", default_value = "", hide_default_value = true, value_parser = list(http_url))]
-    pub peers: List<Url>,
+    #[arg(long, env, value_name = "URL,...", default_value = "", hide_default_value = true, value_parser = list(peer_url))]
+    pub peers: List<PeerUrl>,
 
     /// Gateways that documents are fetched from by content id
-    #[arg(long, env, value_name = "URL,...", default_value = "", hide_default_value = true, value_parser = list(http_url))]
-    pub ipfs_gateways: List<Url>,
+    #[arg(long, env, value_name = "URL,...", default_value = "", hide_default_value = true, value_parser = list(peer_url))]
+    pub ipfs_gateways: List<PeerUrl>,
 
-    /// Most peer addresses held
+    /// Most peer addresses held beside those that are configured
     #[arg(long, env, value_name = "ADDRESSES", default_value = "1000", value_parser = whole::<usize>("addresses", 1..=100_000))]
     pub peers_max: usize,
 

@@ -8,13 +8,13 @@ use std::time::Duration;
 use honeygraph_chain::ContentId;
 use honeygraph_chain::network::CheckpointSchedule;
 use honeygraph_chain::peer::{BanSettings, CircuitSettings, PeerId, TimeoutSettings};
-use url::Url;
 
 use super::secret::Secret;
 use super::values::{DgraphMode, LogFilter, LogFormat, Source, TrustedCheckpoint, Verification, Voter};
 use crate::dgraph::client::DgraphSettings;
 use crate::dgraph::pass_through::PassThroughLimits;
 use crate::ingest::{IngestTls, SourceId};
+use crate::peers::PeerUrl;
 use crate::wire::NetworkName;
 
 /// Everything a node is told at its start, checked.
@@ -85,7 +85,7 @@ pub struct NodeConfig {
     /// Its name; `None`: the one in the data folder, made at the first start.
     pub peer_id: Option<PeerId>,
     /// Where peers reach it.
-    pub advertise_url: Option<Url>,
+    pub advertise_url: Option<PeerUrl>,
     /// Folder of the store.
     pub data_dir: PathBuf,
     /// How much history it keeps.
@@ -111,11 +111,11 @@ pub struct SourceConfig {
     /// Honeycombs that may push blocks with a client certificate, names distinct; some may be among those above.
     pub certified: Vec<SourceId>,
     /// Honeycomb nodes that are asked for lists of peers.
-    pub honeycomb_nodes: Vec<Url>,
+    pub honeycomb_nodes: Vec<PeerUrl>,
     /// Peers that are always known.
-    pub peers: Vec<Url>,
+    pub peers: Vec<PeerUrl>,
     /// Gateways that documents are fetched from by content id.
-    pub ipfs_gateways: Vec<Url>,
+    pub ipfs_gateways: Vec<PeerUrl>,
     /// Most peer addresses held.
     pub peers_max: usize,
     /// Time between two rounds of discovery.

@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use honeygraph_chain::peer::PeerId;
 use honeygraph_chain::{BlockNumber, ContentId};
-use url::Url;
 
 use super::secret::Secret;
 use crate::dgraph::client::EndpointUrl;
 use crate::ingest::SourceId;
+use crate::peers::PeerUrl;
 use crate::wire::NetworkName;
 
 /// Longest list in one setting.
@@ -110,7 +110,7 @@ pub enum VoterName {
     /// A honeycomb source of `HONEYCOMB_SOURCES` or `HONEYCOMB_CERTIFICATES`, or `loopback`.
     Source(SourceId),
     /// A peer of `PEERS`.
-    Peer(Url),
+    Peer(PeerUrl),
 }
 
 impl fmt::Display for VoterName {
@@ -152,7 +152,7 @@ impl FromStr for Voter {
             None => (text, NonZeroU32::MIN),
         };
         let name = if name.contains("://") {
-            VoterName::Peer(http_url(name).map_err(|_| refused())?)
+            VoterName::Peer(peer_url(name).map_err(|_| refused())?)
         } else {
             VoterName::Source(name.parse().map_err(|_| refused())?)
         };
@@ -329,19 +329,9 @@ pub(super) fn switch(text: &str) -> Result<bool, Refused> {
     }
 }
 
-/// The address of a service.
-pub(super) fn http_url(text: &str) -> Result<Url, Refused> {
-    Url::parse(text)
-        .ok()
-        .filter(|url| {
-            matches!(url.scheme(), "http" | "https")
-                && url.has_host()
-                && url.username().is_empty()
-                && url.password().is_none()
-                && url.query().is_none()
-                && url.fragment().is_none()
-        })
-        .ok_or_else(|| Refused::new("an http:// or https:// address without credentials, query and fragment"))
+/// The base address of a peer, a honeycomb node or a gateway.
+pub(super) fn peer_url(text: &str) -> Result<PeerUrl, Refused> {
+    text.parse().map_err(|_| Refused::new(PeerUrl::ALLOWED))
 }
 
 /// The address of an alpha.

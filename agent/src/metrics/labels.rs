@@ -21,7 +21,7 @@ pub enum RequestOutcome {
     Success,
     /// With a fault of the peer.
     Fault(PeerFault),
-    /// We gave it up.
+    /// We gave it up: another peer was faster.
     Cancelled,
     /// With a fault of our own.
     LocalFault,
@@ -98,8 +98,6 @@ impl PeerRequestLabels {
 pub enum ProjectionOutcome {
     /// Its step stands in Dgraph.
     Committed,
-    /// Another writer had done the step.
-    Overtaken,
     /// It met another writer; the step is done again.
     Conflict,
     /// No answer came: it may stand or not. Dgraph is asked.
@@ -112,7 +110,6 @@ impl ProjectionOutcome {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Committed => "committed",
-            Self::Overtaken => "overtaken",
             Self::Conflict => "conflict",
             Self::Unknown => "unknown",
             Self::Failed => "failed",

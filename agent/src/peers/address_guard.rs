@@ -10,6 +10,7 @@ mod global;
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use global::is_global_unicast;
 
@@ -83,6 +84,20 @@ impl GuardedResolver {
     /// Filters `inner`.
     pub fn new(inner: Arc<dyn Resolve>) -> Self {
         Self { inner }
+    }
+
+    /// Refuses a name that has addresses, but none that a stranger may make us connect to. A name that has no
+    /// address, or of which none is heard within `patience`, is not refused.
+    pub async fn check(&self, name: &str, patience: Duration) -> Result<(), AddressRefused> {
+        let Ok(name) = name.parse() else {
+            return Err(AddressRefused::new(name));
+        };
+        match tokio::time::timeout(patience, self.resolve(name)).await {
+            Ok(Err(error)) => error
+                .downcast::<AddressRefused>()
+                .map_or(Ok(()), |refused| Err(*refused)),
+            Ok(Ok(_)) | Err(_) => Ok(()),
+        }
     }
 }
 

@@ -27,7 +27,8 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::address_guard::{AddressGuard, GuardedResolver, Route, SystemResolver};
+use super::PeerUrl;
+use super::address_guard::{AddressGuard, AddressRefused, GuardedResolver, Route, SystemResolver};
 use super::fault::{FetchError, status_fault};
 
 /// Names the asking peer, as the JavaScript honeygraph does.
@@ -66,6 +67,7 @@ pub struct PeerClient {
     guard: AddressGuard,
     guarded: Client,
     configured: Client,
+    resolver: GuardedResolver,
     timeouts: ClientTimeouts,
     own_id: HeaderValue,
 }
@@ -94,13 +96,30 @@ impl PeerClient {
                 .dns_resolver(resolver)
                 .build()
         };
+        let guarded = GuardedResolver::new(Arc::clone(&resolver));
         Ok(Self {
             guard,
-            guarded: build(Arc::new(GuardedResolver::new(Arc::clone(&resolver))))?,
+            guarded: build(Arc::new(guarded.clone()))?,
             configured: build(resolver)?,
+            resolver: guarded,
             timeouts,
             own_id: HeaderValue::from_str(own_id.as_str()).map_err(FetchError::internal)?,
         })
+    }
+
+    /// Refuses a peer whose URL spells an address that is never dialled.
+    pub fn may_reach(&self, peer: &PeerUrl) -> Result<(), AddressRefused> {
+        self.guard.route(peer.as_url()).map(|_| ())
+    }
+
+    /// Refuses a peer that would never be dialled as things stand: because of its address, or because its name
+    /// has no other address. A name that has none at all may get one.
+    pub async fn check_address(&self, peer: &PeerUrl) -> Result<(), AddressRefused> {
+        let url = peer.as_url();
+        match (self.guard.route(url)?, url.domain()) {
+            (Route::Guarded, Some(name)) => self.resolver.check(name, self.timeouts.connect).await,
+            _ => Ok(()),
+        }
     }
 
     /// Starts a request, through the guard.

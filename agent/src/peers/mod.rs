@@ -4,7 +4,10 @@ pub mod address_guard;
 pub mod client;
 pub mod fault;
 pub mod registry;
+pub mod scores;
+mod source;
 pub mod url;
 
 pub use fault::FetchError;
+pub use source::PeerSource;
 pub use url::PeerUrl;

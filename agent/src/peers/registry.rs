@@ -10,20 +10,9 @@ use honeygraph_chain::planner::{FetchKind, PeerProfile};
 use honeygraph_chain::quorum::VoterId;
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 
-use super::PeerUrl;
+use super::{PeerSource, PeerUrl};
 use crate::wire::NetworkName;
 use crate::wire::shapes::Capabilities;
-
-/// How we came to know a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PeerSource {
-    /// Somebody told us, or it is on somebody's list.
-    Discovered,
-    /// It was registered with a key.
-    Registered,
-    /// Our configuration names it.
-    Configured,
-}
 
 /// One peer.
 #[derive(Debug, Clone)]
@@ -69,7 +58,7 @@ pub enum NotAdded {
     Known,
     /// It is ourselves.
     Itself,
-    /// There are as many as may be.
+    /// There are as many of its source as may be.
     Full,
 }
 
@@ -82,11 +71,12 @@ pub struct PeerRegistry {
     own_url: Option<PeerUrl>,
 }
 
-/// Calls in a row after which a peer that nobody configured is forgotten.
+/// Calls in a row after which a peer that is on lists alone is forgotten, and a registered one gives its place to
+/// another one.
 const SILENT_CALLS_MAX: u32 = 20;
 
 impl PeerRegistry {
-    /// An empty registry of a node.
+    /// An empty registry of a node, with so many places for peers that configuration does not name.
     pub fn new(own_id: PeerId, own_url: Option<PeerUrl>, peers_max: usize) -> Self {
         Self {
             peers: BTreeMap::new(),
@@ -121,7 +111,7 @@ impl PeerRegistry {
             }
             return Err(NotAdded::Known);
         }
-        if source < PeerSource::Configured && self.peers.len() >= self.peers_max && !self.make_room(source) {
+        if !self.has_place(source) && !self.make_room(source) {
             return Err(NotAdded::Full);
         }
         let peer = KnownPeer {
@@ -139,12 +129,40 @@ impl PeerRegistry {
         Ok(key)
     }
 
+    /// Takes a peer from before a restart.
+    pub(super) fn restore(
+        &mut self,
+        url: PeerUrl,
+        claimed: Option<PeerId>,
+        source: PeerSource,
+        last_seen_ms: Option<u64>,
+    ) -> Result<(), NotAdded> {
+        let key = self.add(url, claimed, source)?;
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.last_seen_ms = last_seen_ms;
+        }
+        Ok(())
+    }
+
+    fn has_place(&self, source: PeerSource) -> bool {
+        let count = |most: PeerSource| self.peers.values().filter(|peer| peer.source <= most).count();
+        source
+            .places(self.peers_max)
+            .is_none_or(|places| count(source) < places && count(PeerSource::Registered) < self.peers_max)
+    }
+
     /// Gives the place of a peer that does not answer to a better one.
     fn make_room(&mut self, source: PeerSource) -> bool {
+        let gives_way = |peer: &KnownPeer| match peer.source {
+            PeerSource::Registered => {
+                source == PeerSource::Registered && peer.silent_calls >= SILENT_CALLS_MAX
+            }
+            other => other < source && peer.silent_calls > 0,
+        };
         let worst = self
             .peers
             .iter()
-            .filter(|(_, peer)| !peer.is_alive && peer.source < source && peer.silent_calls > 0)
+            .filter(|(_, peer)| !peer.is_alive && gives_way(peer))
             .max_by_key(|(_, peer)| peer.silent_calls)
             .map(|(key, _)| key.clone());
         worst.is_some_and(|key| self.peers.remove(&key).is_some())
@@ -232,7 +250,7 @@ impl PeerRegistry {
         };
         peer.is_alive = false;
         peer.silent_calls = peer.silent_calls.saturating_add(1);
-        let forgotten = peer.source == PeerSource::Discovered && peer.silent_calls >= SILENT_CALLS_MAX;
+        let forgotten = peer.source < PeerSource::Registered && peer.silent_calls >= SILENT_CALLS_MAX;
         if forgotten {
             self.peers.remove(key);
         }
@@ -279,11 +297,23 @@ mod tests {
                 PeerSource::Discovered,
             );
         }
-        assert_eq!(registry.len(), 8);
+        // What strangers name takes half of the places.
+        assert_eq!(registry.len(), 4);
         // What configuration names always has a place, and one that is registered takes that of a dead one.
         registry
             .add(url("http://configured.example"), None, PeerSource::Configured)
             .unwrap();
+        let mut add = |name: &str, source| {
+            let added = registry.add(url(&format!("http://{name}.example")), None, source);
+            added.err()
+        };
+        for name in ["honeycomb1", "honeycomb2"] {
+            assert_eq!(add(name, PeerSource::Honeycomb), None);
+        }
+        assert_eq!(add("honeycomb3", PeerSource::Honeycomb), Some(NotAdded::Full));
+        for name in ["registered1", "registered2"] {
+            assert_eq!(add(name, PeerSource::Registered), None);
+        }
         assert_eq!(
             registry.add(url("http://registered.example"), None, PeerSource::Registered),
             Err(NotAdded::Full)
@@ -294,6 +324,34 @@ mod tests {
             .add(url("http://registered.example"), None, PeerSource::Registered)
             .unwrap();
         assert!(registry.get(&dead).is_none());
+        // Registered ones are not forgotten, but one that is long gone is no reason to turn another one away.
+        let gone = PeerRegistry::key_of(&url("http://registered1.example"));
+        for _ in 0..SILENT_CALLS_MAX {
+            let newest = registry.add(url("http://newest.example"), None, PeerSource::Registered);
+            assert_eq!(newest, Err(NotAdded::Full));
+            assert!(!registry.on_silence(&gone));
+        }
+        registry
+            .add(url("http://newest.example"), None, PeerSource::Registered)
+            .unwrap();
+        assert!(registry.get(&gone).is_none());
+        assert_eq!(registry.len(), 9);
+    }
+
+    #[test]
+    fn a_peer_that_a_better_source_names_rises_and_never_falls() {
+        let mut registry = registry(8);
+        let address = url("http://a.example");
+        let key = registry
+            .add(address.clone(), None, PeerSource::Discovered)
+            .unwrap();
+        for (named, now) in [
+            (PeerSource::Registered, PeerSource::Registered),
+            (PeerSource::Honeycomb, PeerSource::Registered),
+        ] {
+            assert_eq!(registry.add(address.clone(), None, named), Err(NotAdded::Known));
+            assert_eq!(registry.get(&key).unwrap().source, now);
+        }
     }
 
     #[test]

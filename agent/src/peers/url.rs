@@ -20,29 +20,36 @@ pub struct PeerOrigin {
     port: u16,
 }
 
-/// Text that is no base URL of a peer.
+/// Text that is no base URL of a peer: `ALLOWED` says what would be, the variant what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PeerUrlError {
     /// Longer than any URL we keep.
-    #[error("a peer's URL has at most {max} bytes, this one has {0}", max = PeerUrl::MAX_BYTES)]
-    TooLong(usize),
+    #[error("it has {bytes} bytes, and at most {max} are allowed", max = PeerUrl::MAX_BYTES)]
+    TooLong {
+        /// Its bytes, once normalised.
+        bytes: usize,
+    },
     /// No URL at all.
-    #[error("not a URL: {0}")]
+    #[error("it is no URL ({0})")]
     Malformed(#[from] url::ParseError),
     /// Another scheme, or no host.
-    #[error("a peer's URL starts with http:// or https:// and a host")]
+    #[error("it starts neither with http:// nor with https:// and a host")]
     NotHttp,
     /// A name or a password before the host.
-    #[error("a peer's URL has no user name or password")]
+    #[error("it has a user name or a password")]
     Credentials,
     /// A `?` or `#` part.
-    #[error("a peer's URL has no `?` or `#` part")]
+    #[error("it has a `?` or `#` part")]
     QueryOrFragment,
 }
 
 impl PeerUrl {
     /// Longest URL, in bytes, before and after it is normalised.
     pub const MAX_BYTES: usize = 512;
+
+    /// What it may be.
+    pub const ALLOWED: &str = "an http:// or https:// address of at most 512 bytes without credentials, query and \
+        fragment, such as https://node.example:3030";
 
     /// Scheme, host and port. A peer's URL has all three.
     pub fn origin(&self) -> Option<PeerOrigin> {
@@ -83,7 +90,7 @@ impl FromStr for PeerUrl {
 
     fn from_str(text: &str) -> Result<Self, PeerUrlError> {
         if text.len() > Self::MAX_BYTES {
-            return Err(PeerUrlError::TooLong(text.len()));
+            return Err(PeerUrlError::TooLong { bytes: text.len() });
         }
         let mut url = Url::parse(text)?;
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
@@ -99,7 +106,8 @@ impl FromStr for PeerUrl {
         url.set_path(&path);
         // Escaping makes text longer.
         if url.as_str().len() > Self::MAX_BYTES {
-            return Err(PeerUrlError::TooLong(url.as_str().len()));
+            let bytes = url.as_str().len();
+            return Err(PeerUrlError::TooLong { bytes });
         }
         Ok(Self(url))
     }
@@ -174,9 +182,9 @@ mod tests {
             Err(PeerUrlError::NotHttp | PeerUrlError::Malformed(_))
         ));
         let long = format!("http://node.example/{}", "a".repeat(600));
-        assert!(matches!(parse(&long), Err(PeerUrlError::TooLong(_))));
+        assert!(matches!(parse(&long), Err(PeerUrlError::TooLong { .. })));
         let grows = format!("http://node.example/{}", "ä".repeat(200));
-        assert!(matches!(parse(&grows), Err(PeerUrlError::TooLong(_))));
+        assert!(matches!(parse(&grows), Err(PeerUrlError::TooLong { .. })));
     }
 
     #[test]

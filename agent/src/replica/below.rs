@@ -111,7 +111,10 @@ pub(super) enum Below {
 
 impl Below {
     /// Every leaf at or below a path, in key order.
-    pub(super) fn rows(&self, below: &PathKey) -> Box<dyn Iterator<Item = Result<(PathKey, Leaf), StoreError>> + '_> {
+    pub(super) fn rows(
+        &self,
+        below: &PathKey,
+    ) -> Box<dyn Iterator<Item = Result<(PathKey, Leaf), StoreError>> + '_> {
         match self {
             Self::Committed(committed) => Box::new(committed.rows(below)),
             Self::Committing(overlay) => Box::new(overlaid(overlay.changed(), overlay.below().rows(below))),

@@ -236,8 +236,9 @@ impl Replica {
         transaction.commit()
     }
 
-    /// Removes stored blocks that were found damaged, so that they are fetched again.
-    pub fn discard_blocks(&mut self, range: BlockRange) -> Result<(), StoreError> {
+    /// Removes stored blocks, as damage would.
+    #[cfg(test)]
+    pub(crate) fn discard_blocks(&mut self, range: BlockRange) -> Result<(), StoreError> {
         let mut transaction = self.writer.begin();
         transaction.remove_blocks(range);
         transaction.commit()?;

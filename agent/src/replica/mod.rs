@@ -73,6 +73,32 @@ pub struct ReplicaSettings {
     pub metrics: Metrics,
 }
 
+impl ReplicaSettings {
+    /// A losing fork is kept for a day.
+    pub const ORPHAN_BLOCKS: u64 = 28_800;
+    /// Blocks of a source that wait: some periods.
+    pub const PENDING_BLOCKS: usize = 512;
+
+    /// Those of a replica of `network` that knows no voter, keeps every state document and commits what it is
+    /// given at once; checkpoints and depths are those of real networks.
+    pub fn new(network: impl Into<String>) -> Self {
+        Self {
+            network: network.into(),
+            schedule: CheckpointSchedule::default(),
+            voters: Voters::default(),
+            max_reorg_depth: 1_000,
+            commit_blocks: 1_000,
+            commit_interval: Duration::ZERO,
+            orphan_blocks: Self::ORPHAN_BLOCKS,
+            pending_blocks: Self::PENDING_BLOCKS,
+            trusted_checkpoint: None,
+            state_documents: NonZeroUsize::MAX,
+            kept_changes: 0,
+            metrics: Metrics::new(),
+        }
+    }
+}
+
 /// Siblings of one block that are held.
 const MAX_SIBLINGS: usize = 16;
 /// Blocks that the tree of forks holds beyond the depth of a reorganization.

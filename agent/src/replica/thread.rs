@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use honeygraph_chain::checkpoint::{Anchor, DeltaDocument};
 use honeygraph_chain::peer::PeerId;
 use honeygraph_chain::quorum::VoterId;
-use honeygraph_chain::{BlockNumber, BlockRange, Operations};
+use honeygraph_chain::{BlockNumber, Operations};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
@@ -231,11 +231,6 @@ impl ReplicaHandle {
     /// See [`Replica::set_history_start`].
     pub async fn set_history_start(&self, start: BlockNumber) -> Result<(), ReplicaGone> {
         self.ask(move |replica| replica.set_history_start(start)).await
-    }
-
-    /// See [`Replica::discard_blocks`].
-    pub async fn discard_blocks(&self, range: BlockRange) -> Result<(), ReplicaGone> {
-        self.ask(move |replica| replica.discard_blocks(range)).await
     }
 
     /// Writes what belongs to others (peers, retry queue) in one transaction.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteBuf, Bytes};
 
 use super::StoreError;
+use crate::peers::PeerSource;
 
 /// How far a stored block is proven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,10 +169,19 @@ impl CheckpointRecord {
 pub struct PeerRecord {
     /// The name it gives itself, where it is known.
     pub peer_id: Option<String>,
+    /// How the node came to know it; none for an address that is no peer any more and is kept for its ban.
+    #[serde(default = "discovered")]
+    pub source: Option<PeerSource>,
     /// Its score and bans.
     pub score: serde_json::Value,
     /// When it last answered, milliseconds since the Unix epoch.
     pub last_seen_ms: Option<u64>,
+}
+
+/// What is known of records that say nothing of it.
+#[allow(clippy::unnecessary_wraps, reason = "the default of an optional field")]
+const fn discovered() -> Option<PeerSource> {
+    Some(PeerSource::Discovered)
 }
 
 /// The leaves before a block, as they are kept to undo it.

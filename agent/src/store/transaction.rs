@@ -106,11 +106,6 @@ impl Writer {
         }
     }
 
-    /// Whether a commit is under way, as far as anybody was told.
-    pub fn is_committing(&self) -> bool {
-        !self.committer.is_idle()
-    }
-
     /// Whether the next commit would have to wait for the one before.
     pub fn would_wait(&self) -> bool {
         self.committer.look();

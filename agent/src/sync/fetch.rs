@@ -142,12 +142,7 @@ async fn fetch_batch(
 }
 
 /// Asks an older peer block by block.
-async fn fetch_singly(
-    client: &PeerClient,
-    url: &PeerUrl,
-    order: &FetchOrder,
-    traffic: &Traffic,
-) -> Answer {
+async fn fetch_singly(client: &PeerClient, url: &PeerUrl, order: &FetchOrder, traffic: &Traffic) -> Answer {
     let started = Instant::now();
     let mut answer = Answer {
         blocks: Vec::new(),

@@ -9,7 +9,8 @@ use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 use moka::future::Cache;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::peers::PeerUrl;
+use crate::peers::address_guard::AddressRefused;
+use crate::peers::{PeerSource, PeerUrl};
 use crate::replica::ReplicaStatus;
 use crate::wire::shapes::{PeerEntry, SyncGapsAnswer, SyncMode};
 
@@ -20,8 +21,8 @@ pub struct PeerSummary {
     pub id: PeerId,
     /// Its base URL.
     pub url: PeerUrl,
-    /// Whether our own configuration names it.
-    pub configured: bool,
+    /// How this node came to know it.
+    pub source: PeerSource,
     /// Whether it has answered its last call.
     pub is_alive: bool,
     /// Score in [-100, 100].
@@ -74,8 +75,11 @@ impl SyncView {
 /// A peer that is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RegisterError {
+    /// Its address would never be dialled.
+    #[error(transparent)]
+    Refused(AddressRefused),
     /// The list of peers is full.
-    #[error("the list of peers is full at {0}; set PEERS_MAX higher or remove some")]
+    #[error("the list of peers is full at {0}, and all of them answer or did lately; set PEERS_MAX higher")]
     Full(usize),
     /// It is ourselves.
     #[error("that is this node itself")]
@@ -171,7 +175,7 @@ impl SyncHandle {
             .unwrap_or(Err(RegisterError::Gone))
     }
 
-    /// Looks for peers now: among these, at the configured honeycomb nodes, and in the peers' own lists.
+    /// Looks for peers now: at these honeycomb nodes and the configured ones, and in the peers' own lists.
     /// Gives the number of peers that are known afterwards.
     pub async fn discover(&self, nodes: Vec<PeerEntry>) -> Result<usize, SyncGone> {
         self.ask(|reply| SyncCommand::Discover { nodes, reply }).await

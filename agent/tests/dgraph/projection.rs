@@ -8,12 +8,9 @@ use honeygraph_agent::dgraph::client::{DgraphClient, Mutation, Query, Reading, U
 use honeygraph_agent::dgraph::projection::{
     Progress, Projection, ProjectionSettings, ProjectionStore, StateCursor, Writers,
 };
-use honeygraph_agent::metrics::Metrics;
 use honeygraph_agent::replica::{FetchedBlock, Replica, ReplicaSettings, StartDocuments};
 use honeygraph_agent::store::{Store, StoreSettings};
 use honeygraph_chain::block::{Block, HashedBlock};
-use honeygraph_chain::network::CheckpointSchedule;
-use honeygraph_chain::quorum::Voters;
 use honeygraph_chain::{Operation, Operations};
 use honeygraph_honeycomb::generator::GeneratorSettings;
 use honeygraph_honeycomb::reference_chain::{ChainSettings, ReferenceChain};
@@ -54,20 +51,7 @@ impl Log {
         let genesis = home.path().join("genesis.json");
         std::fs::write(&genesis, chain.genesis_document()).unwrap();
         let (_, writer, _) = Store::open(&home.path().join("data"), &StoreSettings::default()).unwrap();
-        let settings = ReplicaSettings {
-            network: "dlux".to_owned(),
-            schedule: CheckpointSchedule::default(),
-            voters: Voters::default(),
-            max_reorg_depth: 1_000,
-            commit_blocks: 1_000,
-            commit_interval: Duration::ZERO,
-            orphan_blocks: 28_800,
-            pending_blocks: 64,
-            trusted_checkpoint: None,
-            state_documents: std::num::NonZeroUsize::MAX,
-            kept_changes: 0,
-            metrics: Metrics::new(),
-        };
+        let settings = ReplicaSettings::new("dlux");
         let mut replica = Replica::new(writer, settings).unwrap();
         let documents = StartDocuments {
             state: genesis,
@@ -241,7 +225,8 @@ async fn reorganized(program: std::path::PathBuf, directory: std::path::PathBuf)
     assert_eq!(projection.cursor().unwrap().applied.unwrap().number, fork_from);
     assert_eq!(verify(&mut projection).await, (0, 0));
     let view = log.replica.store().view();
-    let first = view.fork_blocks_at(fork_from.next()).next().unwrap().unwrap();
+    let mut orphaned = view.fork_blocks().map(Result::unwrap);
+    let (_, first) = orphaned.find(|(number, _)| *number == fork_from.next()).unwrap();
     let mut previous_hash = first.previous_hash(fork_from.next()).unwrap();
     let mut number = fork_from;
     for at in 0..20 {

@@ -55,10 +55,14 @@ pub(crate) enum Fault {
     ServerError,
     /// Sends us elsewhere.
     Redirect(String),
-    /// A byte every few milliseconds.
+    /// Blocks come, a byte every few milliseconds.
     Drip,
-    /// No answer, ever.
+    /// No answer for blocks, ever.
     NeverAnswers,
+    /// Every answer comes, a byte every few milliseconds.
+    SlowInAll,
+    /// No answer, whatever is asked.
+    SilentInAll,
     /// Says that this is its head.
     Head(Value),
     /// Says that this is its first block.

@@ -136,16 +136,14 @@ impl Script {
     fn frames(&self, range: BlockRange) -> Vec<Vec<u8>> {
         let network = "dlux".parse().unwrap();
         let mut encoder = BatchEncoder::new(&network, range).unwrap();
-        let mut bytes = Vec::new();
         while let Some(number) = encoder.next() {
             let Some(served) = self.block(number) else { break };
             let canonical = spoil(&self.fault, &served.block);
             encoder.push(number, None, &canonical).unwrap();
-            bytes.extend_from_slice(&encoder.take());
         }
-        bytes.extend_from_slice(&encoder.finish());
+        let bytes = encoder.finish();
         let mut frames = Vec::new();
-        let mut rest = bytes.as_slice();
+        let mut rest = &bytes[..];
         while let Some((length, _)) = rest.split_first_chunk::<4>() {
             let (frame, after) = rest.split_at(4 + u32::from_be_bytes(*length) as usize);
             frames.push(frame.to_vec());
@@ -155,7 +153,7 @@ impl Script {
     }
 }
 
-/// An older peer knows the calls of the JavaScript honeygraph only.
+/// What it does wrong in every call: an older peer knows those of the JavaScript honeygraph only.
 async fn knows_call(State(script): State<Arc<Script>>, request: Request, next: Next) -> Response {
     let ours = [
         "/api/sync/capabilities",
@@ -169,7 +167,25 @@ async fn knows_call(State(script): State<Arc<Script>>, request: Request, next: N
         script.note("unknown");
         return (StatusCode::NOT_FOUND, "Cannot GET").into_response();
     }
-    next.run(request).await
+    if script.fault == Fault::SilentInAll {
+        script.note("unknown");
+        return std::future::pending().await;
+    }
+    let answer = next.run(request).await;
+    if script.fault != Fault::SlowInAll {
+        return answer;
+    }
+    let (head, body) = answer.into_parts();
+    let whole = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+    Response::from_parts(head, dripping(whole))
+}
+
+/// A body that comes a byte every few milliseconds.
+fn dripping(whole: impl IntoIterator<Item = u8, IntoIter: Send + 'static>) -> Body {
+    Body::from_stream(stream::iter(whole).then(|byte| async move {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        Ok::<_, std::io::Error>(Bytes::from(vec![byte]))
+    }))
 }
 
 async fn capabilities(State(script): State<Arc<Script>>) -> Response {
@@ -298,10 +314,7 @@ async fn blocks_of(State(script): State<Arc<Script>>, Query(Range { from, to }):
             let pieces = [Ok(Bytes::from(whole)), Err(std::io::Error::other("gone"))];
             Body::from_stream(stream::iter(pieces))
         }
-        Fault::Drip => Body::from_stream(stream::iter(whole).then(|byte| async move {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            Ok::<_, std::io::Error>(Bytes::from(vec![byte]))
-        })),
+        Fault::Drip => dripping(whole),
         _ => Body::from(whole),
     };
     ([(CONTENT_TYPE, BATCH_CONTENT_TYPE)], answer).into_response()

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use honeygraph_chain::BlockNumber;
+use honeygraph_chain::checkpoint::Anchor;
 use honeygraph_honeycomb::reference_chain::ChainBlock;
 
 use super::gate::Gate;
@@ -63,6 +64,13 @@ impl World {
             other.next_block().unwrap();
         }
         other.kept().cloned().collect()
+    }
+
+    /// The newest checkpoint of the honest chain.
+    pub(crate) fn last_anchor(&self) -> Anchor {
+        let mut blocks = self.chain.iter().rev();
+        let newest = blocks.find_map(|block| block.checkpoint.as_ref());
+        newest.unwrap().anchor
     }
 
     pub(crate) async fn gate(&self) -> Gate {

@@ -175,6 +175,21 @@ impl PeerScore {
         }
     }
 
+    /// Until when a ban is held against it: while it lasts, and for a day after. None if nothing is by now.
+    pub fn ban_remembered_until(&self, now: Duration) -> Option<Duration> {
+        let ban = self.ban?;
+        let until = ban
+            .since
+            .saturating_add(ban.length)
+            .saturating_add(BANS_FORGOTTEN_AFTER);
+        (now < until).then_some(until)
+    }
+
+    /// Whether another view of the peer knows of other bans.
+    pub fn bans_differ(&self, other: &Self) -> bool {
+        (self.ban, self.bans) != (other.ban, other.bans)
+    }
+
     /// Shortens a ban that settings of before made longer than these allow.
     pub fn shorten_ban(&mut self, bans: &BanSettings) {
         if let Some(ban) = &mut self.ban {

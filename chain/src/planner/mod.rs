@@ -40,7 +40,7 @@ pub use message::{
     RetryEntry, RetryHold,
 };
 pub use settings::PlannerSettings;
-pub use status::{PeerView, PlannerStatus, RangeStage};
+pub use status::{PeerView, PlannerStatus};
 
 use clock::SteadyClock;
 use hedge::{HedgeBudget, Latencies};

@@ -5,13 +5,14 @@ use std::time::Duration;
 use super::Planner;
 use super::message::PeerProfile;
 use super::ranges::RangeState;
-use crate::block_number::{BlockNumber, BlockRange};
+#[cfg(test)]
+use crate::block_number::BlockRange;
 use crate::interval::IntervalSet;
 use crate::peer::{CircuitState, PeerId, PeerScore};
 
 /// The state of a wanted block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RangeStage {
+pub(super) enum RangeStage {
     /// To be fetched, perhaps after a back-off.
     Missing,
     /// Asked for.
@@ -86,17 +87,9 @@ impl Planner {
         self.ranges.wanted()
     }
 
-    /// The state of a block; nothing if it is not wanted.
-    pub fn stage_of(&self, number: BlockNumber) -> Option<RangeStage> {
-        self.ranges.wanted().contains(number).then(|| {
-            self.ranges
-                .holding(number)
-                .map_or(RangeStage::Missing, |tracked| (&tracked.state).into())
-        })
-    }
-
     /// The ranges with a state or a history of their own, lowest first. All other wanted blocks are missing.
-    pub fn tracked_ranges(&self) -> impl Iterator<Item = (BlockRange, RangeStage)> {
+    #[cfg(test)]
+    pub(super) fn tracked_ranges(&self) -> impl Iterator<Item = (BlockRange, RangeStage)> {
         self.ranges
             .tracked()
             .map(|tracked| (tracked.range, (&tracked.state).into()))

@@ -6,6 +6,7 @@ mod world;
 
 use std::time::Duration;
 
+use super::status::RangeStage;
 use super::*;
 use crate::interval::IntervalSet;
 use crate::peer::{PeerId, PeerScore};

@@ -56,6 +56,33 @@ pub(super) struct DqlAnswer {
     data: Box<RawValue>,
 }
 
+/// How a question is answered, whichever way it was asked.
+#[derive(utoipa::IntoResponses)]
+#[allow(dead_code, reason = "it describes answers; none is made of it")]
+enum DqlResponses {
+    /// What Dgraph answered
+    #[response(status = 200, headers(
+        ("honeygraph-block" = u64, description = "As `appliedBlock`"),
+        ("honeygraph-hash" = String, description = "As `appliedHash`")
+    ))]
+    Answered(DqlAnswer),
+    /// Not a question that Dgraph answers, or its answer is too large
+    #[response(status = 400)]
+    Refused(ErrorAnswer),
+    /// No key, or a wrong one
+    #[response(status = 401)]
+    NoKey(ErrorAnswer),
+    /// This node hands no questions on
+    #[response(status = 404)]
+    Off(ErrorAnswer),
+    /// The question is too long
+    #[response(status = 413)]
+    TooLong(ErrorAnswer),
+    /// Dgraph does not answer, or too many are asking
+    #[response(status = 503)]
+    Away(ErrorAnswer),
+}
+
 /// Who may ask: a holder of an API key, on a node that hands questions on.
 pub(super) struct Asker(PassThrough);
 
@@ -81,17 +108,7 @@ impl FromRequestParts<Arc<Node>> for Asker {
         ("query" = String, Query, description = "The question, in DQL"),
         ("variables" = Option<String>, Query, description = "A JSON object with the values of its variables, by their names with the `$`")
     ),
-    responses(
-        (status = 200, description = "What Dgraph answered", body = DqlAnswer, headers(
-            ("honeygraph-block" = u64, description = "As `appliedBlock`"),
-            ("honeygraph-hash" = String, description = "As `appliedHash`")
-        )),
-        (status = 400, description = "Not a question that Dgraph answers, or its answer is too large", body = ErrorAnswer),
-        (status = 401, description = "No key, or a wrong one", body = ErrorAnswer),
-        (status = 404, description = "This node hands no questions on", body = ErrorAnswer),
-        (status = 413, description = "The question is too long", body = ErrorAnswer),
-        (status = 503, description = "Dgraph does not answer, or too many are asking", body = ErrorAnswer)
-    )
+    responses(DqlResponses)
 )]
 pub(super) async fn ask_by_address(
     Asker(pass_through): Asker,
@@ -127,17 +144,7 @@ pub(super) async fn ask_by_address(
 /// The same, for long questions.
 #[utoipa::path(post, path = "/api/query/dql", tag = "query", security(("api_key" = [])),
     request_body = DqlQuestion,
-    responses(
-        (status = 200, description = "What Dgraph answered", body = DqlAnswer, headers(
-            ("honeygraph-block" = u64, description = "As `appliedBlock`"),
-            ("honeygraph-hash" = String, description = "As `appliedHash`")
-        )),
-        (status = 400, description = "Not a question that Dgraph answers, or its answer is too large", body = ErrorAnswer),
-        (status = 401, description = "No key, or a wrong one", body = ErrorAnswer),
-        (status = 404, description = "This node hands no questions on", body = ErrorAnswer),
-        (status = 413, description = "The question is too long", body = ErrorAnswer),
-        (status = 503, description = "Dgraph does not answer, or too many are asking", body = ErrorAnswer)
-    )
+    responses(DqlResponses)
 )]
 pub(super) async fn ask_by_body(
     Asker(pass_through): Asker,

@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use axum::Json;
 use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{ComponentsBuilder, OpenApi};
 
 /// What the description says besides the calls.
 #[derive(utoipa::OpenApi)]
@@ -17,18 +17,17 @@ use utoipa::openapi::{ComponentsBuilder, OpenApi};
         (name = "peers", description = "Other nodes"),
         (name = "checkpoints", description = "Checkpoints and their documents"),
         (name = "query", description = "Blocks and state")
-    )
+    ),
+    // What a list of responses names that several calls share is not found from the calls.
+    components(schemas(super::dql::DqlAnswer))
 )]
 struct Base;
 
 pub(super) fn base() -> OpenApi {
     let mut api = Base::openapi();
     let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
-    api.components = Some(
-        ComponentsBuilder::new()
-            .security_scheme("api_key", scheme)
-            .build(),
-    );
+    let components = api.components.get_or_insert_default();
+    components.add_security_scheme("api_key", scheme);
     api
 }
 

@@ -12,6 +12,7 @@ use crate::api::error::ApiError;
 use crate::api::extract::JsonBody;
 use crate::api::standing::alive_peers;
 use crate::peers::PeerUrl;
+use crate::peers::url::PeerUrlError;
 use crate::sync::RegisterError;
 use crate::wire::shapes::{
     Discover, DiscoverAnswer, ErrorAnswer, PeerEntries, PeerEntry, RegisterPeer, RegisterPeerAnswer,
@@ -56,17 +57,19 @@ pub(super) async fn register(
     take(&node, peer).await.map(Json)
 }
 
+/// Which addresses a peer can have that is registered.
+const DIALLED: &str = "an address in the global network, or what PEERS of this node names by exact host and port; \
+    others are never dialled";
+
 /// Registers a peer whose caller may do so.
 pub(crate) async fn take(node: &Node, peer: RegisterPeer) -> Result<RegisterPeerAnswer, ApiError> {
     let id = PeerId::try_from(peer.peer_id.clone())
         .map_err(|error| ApiError::parameter("peerId", peer.peer_id.clone(), error.to_string()))?;
-    let url: PeerUrl = peer
-        .url
-        .parse()
-        .map_err(|error: crate::peers::url::PeerUrlError| {
-            ApiError::parameter("url", peer.url, error.to_string())
-        })?;
+    let url: PeerUrl = peer.url.parse().map_err(|error: PeerUrlError| {
+        ApiError::parameter("url", peer.url.clone(), format!("{}: {error}", PeerUrl::ALLOWED))
+    })?;
     node.sync.register(id, url).await.map_err(|error| match error {
+        RegisterError::Refused(_) => ApiError::parameter("url", peer.url.clone(), DIALLED),
         RegisterError::Full(_) | RegisterError::Itself => ApiError::Conflict(error.to_string()),
         RegisterError::Gone => ApiError::Stopped(error.to_string()),
     })?;

@@ -28,8 +28,8 @@ async fn status_says_where_the_node_stands() {
     assert_eq!(status["isSyncing"], false);
     assert_eq!(
         status["peers"][1],
-        json!({"id": "silent", "url": "http://silent.example:3030", "isAlive": false, "reliability": 0.75,
-            "lastSeen": 1_700_000_000_000_u64})
+        json!({"id": "silent", "url": "http://silent.example:3030", "source": "registered", "isAlive": false,
+            "reliability": 0.75, "lastSeen": 1_700_000_000_000_u64})
     );
     let tip = node.fork.last().unwrap();
     assert_eq!(

@@ -37,7 +37,7 @@ use super::{ApiSettings, DgraphView, Node, SyncControl};
 use crate::config::LimitConfig;
 use crate::ingest::{LastIndex, SourceCursor, SourceEvent, SourceEventKind};
 use crate::metrics::{Metrics, NodeCollector};
-use crate::peers::PeerUrl;
+use crate::peers::{PeerSource, PeerUrl};
 use crate::replica::{Replica, ReplicaHandle, ReplicaSettings};
 use crate::store::Store;
 use crate::sync::{ConsensusFound, NoConsensus, PeerSummary, RegisterError, SyncGone, SyncView};
@@ -95,7 +95,11 @@ fn peer_summary(name: &str, is_alive: bool) -> PeerSummary {
     PeerSummary {
         id: name.parse().unwrap(),
         url: format!("http://{name}.example:3030").parse().unwrap(),
-        configured: is_alive,
+        source: if is_alive {
+            PeerSource::Configured
+        } else {
+            PeerSource::Registered
+        },
         is_alive,
         score: 1.5,
         reliability: 0.75,

@@ -49,7 +49,7 @@ async fn metrics_have_the_names_that_alerts_ask_for() {
     let metrics = &node.node.metrics;
     metrics.observe_commit(Duration::from_millis(3));
     metrics.count_peer_request(PeerLabel::Configured("alive"), RequestOutcome::Success);
-    metrics.count_peer_request(PeerLabel::Discovered, RequestOutcome::Cancelled);
+    metrics.count_peer_request(PeerLabel::Discovered, RequestOutcome::LocalFault);
     metrics.count_sync_blocks(BlockOutcome::Committed, 5);
     let answer = ask(&node, "/metrics").await;
     assert!(
@@ -70,7 +70,7 @@ async fn metrics_have_the_names_that_alerts_ask_for() {
         "honeygraph_peers{state=\"unreachable\"} 1".to_owned(),
         "honeygraph_peers{state=\"banned\"} 0".to_owned(),
         "honeygraph_peer_requests_total{peer=\"alive\",outcome=\"success\"} 1".to_owned(),
-        "honeygraph_peer_requests_total{peer=\"discovered\",outcome=\"cancelled\"} 1".to_owned(),
+        "honeygraph_peer_requests_total{peer=\"discovered\",outcome=\"local_fault\"} 1".to_owned(),
         "honeygraph_sync_blocks_total{outcome=\"committed\"} 5".to_owned(),
         "honeygraph_reorgs_total 0".to_owned(),
         "honeygraph_reorg_depth_blocks 0".to_owned(),
@@ -128,7 +128,6 @@ async fn metrics_say_how_far_dgraph_is() {
     has("honeygraph_dgraph_lag_blocks 7");
 
     metrics.count_dgraph_transaction(ProjectionOutcome::Committed);
-    metrics.count_dgraph_transaction(ProjectionOutcome::Overtaken);
     for error in [
         DgraphError::Aborted,
         DgraphError::Answer("x".to_owned()),
@@ -139,7 +138,7 @@ async fn metrics_say_how_far_dgraph_is() {
     ] {
         metrics.count_dgraph_transaction((&error).into());
     }
-    for outcome in ["committed", "overtaken", "conflict", "unknown", "failed"] {
+    for outcome in ["committed", "conflict", "unknown", "failed"] {
         has(&format!(
             "honeygraph_dgraph_transactions_total{{outcome=\"{outcome}\"}} 1"
         ));

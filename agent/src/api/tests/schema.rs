@@ -95,3 +95,17 @@ fn every_call_is_described_once() {
     assert_eq!(paths.len(), 20, "{paths:?}");
     assert!(paths.iter().all(|path| !path.contains('*')), "{paths:?}");
 }
+
+#[test]
+fn the_documentation_has_the_description() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi.json");
+    let description = format!("{}\n", crate::api::openapi().to_pretty_json().unwrap());
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &description).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        committed == description,
+        "docs/openapi.json differs from the calls; run `UPDATE_DOCS=1 cargo test -p honeygraph-agent documentation`"
+    );
+}

@@ -2,7 +2,7 @@
 
 use honeygraph_chain::peer::{PeerFault, PeerId};
 use honeygraph_chain::{BlockNumber, BlockRange};
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderValue};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -15,7 +15,7 @@ use crate::peers::url::PeerUrl;
 use crate::wire::batch::MAX_BLOCK_BYTES;
 use crate::wire::shapes::{
     AnchorAnswer, Anchors, Capabilities, CheckpointEntry, Checkpoints, FullBlock, FullBlockError, HashAnswer,
-    Head, PeerEntries, RegisterPeer, RegisterPeerAnswer, ReportedBlock, SyncStatus,
+    Head, PeerEntries, ReportedBlock,
 };
 
 /// Most bytes of an answer about a node or a block's hash (256 KiB).
@@ -78,12 +78,6 @@ impl PeerClient {
             Err(FetchError::Peer(PeerFault::NotFound)) => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    /// Where a peer stands.
-    pub async fn status(&self, peer: &PeerUrl) -> Result<SyncStatus, FetchError> {
-        self.get(peer.call(&["api", "sync", "status"], &[]), MAX_LIST_ANSWER)
-            .await
     }
 
     /// A peer's head.
@@ -165,28 +159,6 @@ impl PeerClient {
         Ok(entries.into())
     }
 
-    /// Registers this node at a peer, with the key that the peer's operator gave us, if any.
-    pub async fn register(
-        &self,
-        peer: &PeerUrl,
-        own_id: &PeerId,
-        own_url: &PeerUrl,
-        api_key: Option<&str>,
-    ) -> Result<RegisterPeerAnswer, FetchError> {
-        let url = peer.call(&["api", "sync", "peers"], &[]);
-        let mut request = self.request(Method::POST, url)?.json(&RegisterPeer {
-            peer_id: own_id.to_string(),
-            url: own_url.to_string(),
-        });
-        if let Some(key) = api_key {
-            let mut value = HeaderValue::from_str(&format!("Bearer {key}")).map_err(FetchError::internal)?;
-            value.set_sensitive(true);
-            request = request.header(AUTHORIZATION, value);
-        }
-        let body = self.answer(request, MAX_SMALL_ANSWER).await?;
-        read_json(&body)
-    }
-
     async fn get<T: DeserializeOwned>(&self, url: Url, limit: u64) -> Result<T, FetchError> {
         read_json(&self.get_bytes(url, limit).await?)
     }
@@ -200,10 +172,7 @@ impl PeerClient {
         let request = request
             .header(ACCEPT, "application/json")
             .header(ACCEPT_ENCODING, "zstd");
-        let response = expect_status(
-            send(request, deadline).await?,
-            &[StatusCode::OK, StatusCode::CREATED],
-        )?;
+        let response = expect_status(send(request, deadline).await?, &[StatusCode::OK])?;
         Body::new(response, BodyLimits::both(limit))?
             .read_all(deadline)
             .await

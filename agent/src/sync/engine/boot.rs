@@ -9,9 +9,8 @@ use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 
 use super::{Done, SyncEngine};
 use crate::config::Start;
-use crate::peers::PeerUrl;
 use crate::peers::client::{DocumentTarget, PeerClient};
-use crate::peers::registry::PeerSource;
+use crate::peers::{PeerSource, PeerUrl};
 use crate::replica::{ReplicaHandle, StartDocuments};
 
 /// Longest wait for the configured peers to be heard before the first attempt.

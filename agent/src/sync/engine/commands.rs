@@ -8,8 +8,10 @@ use honeygraph_chain::interval::IntervalSet;
 use honeygraph_chain::peer::PeerId;
 use tokio::sync::oneshot;
 
-use super::SyncEngine;
-use crate::peers::registry::{NotAdded, PeerSource};
+use super::{Done, SyncEngine};
+use crate::peers::address_guard::AddressRefused;
+use crate::peers::registry::NotAdded;
+use crate::peers::{PeerSource, PeerUrl};
 use crate::sync::buffer::Run;
 use crate::sync::consensus;
 use crate::sync::handle::{RegisterError, SyncCommand};
@@ -17,6 +19,9 @@ use crate::wire::shapes::{SyncGapsAnswer, SyncResults};
 
 /// A run without any block for this long is over.
 const RUN_STUCK_AFTER: Duration = Duration::from_secs(20);
+
+/// Honeycomb nodes of one question that are asked for the peers they know.
+const NODES_ASKED: usize = 32;
 
 /// A run that somebody waits for.
 #[derive(Debug)]
@@ -27,30 +32,35 @@ pub(super) struct GapRun {
     reply: oneshot::Sender<SyncGapsAnswer>,
 }
 
+/// A peer that somebody registers, and whether its address may be dialled.
+#[derive(Debug)]
+pub(super) struct Registration {
+    id: Option<PeerId>,
+    url: PeerUrl,
+    checked: Result<(), AddressRefused>,
+    reply: oneshot::Sender<Result<(), RegisterError>>,
+}
+
 impl SyncEngine {
     pub(super) fn on_command(&mut self, command: SyncCommand) {
         match command {
             SyncCommand::Register { id, url, reply } => {
-                let answer = match self.registry.add(url.clone(), id, PeerSource::Registered) {
-                    Ok(key) => {
-                        self.add_peers([(None, url)], PeerSource::Registered);
-                        tracing::info!(peer = %key, "peer registered");
-                        self.next_probe = Instant::now();
-                        Ok(())
-                    }
-                    Err(NotAdded::Known) => Ok(()),
-                    Err(NotAdded::Itself) => Err(RegisterError::Itself),
-                    Err(NotAdded::Full) => Err(RegisterError::Full(self.settings.peers_max)),
-                };
-                let _ = reply.send(answer);
+                let client = self.client.clone();
+                self.tasks.spawn(async move {
+                    let checked = client.check_address(&url).await;
+                    Done::Registration(Registration {
+                        id,
+                        url,
+                        checked,
+                        reply,
+                    })
+                });
             }
             SyncCommand::Discover { nodes, reply } => {
-                let named = nodes.into_iter().filter_map(|node| {
-                    let url = node.url.parse().ok()?;
-                    Some((PeerId::try_from(node.id).ok(), url))
-                });
-                let named: Vec<_> = named.collect();
-                self.add_peers(named, PeerSource::Discovered);
+                let named = nodes.iter().filter_map(|node| node.url.parse().ok());
+                let may_reach = |url: &PeerUrl| self.client.may_reach(url).is_ok();
+                let named: Vec<_> = named.filter(may_reach).take(NODES_ASKED).collect();
+                self.ask_honeycombs(named, PeerSource::Discovered);
                 self.discover();
                 let _ = reply.send(self.registry.len());
             }
@@ -71,6 +81,31 @@ impl SyncEngine {
                 });
             }
         }
+    }
+
+    pub(super) fn on_registration(&mut self, registration: Registration) {
+        let Registration {
+            id,
+            url,
+            checked,
+            reply,
+        } = registration;
+        let answer = checked.map_err(RegisterError::Refused).and_then(|()| {
+            match self.registry.add(url.clone(), id, PeerSource::Registered) {
+                Ok(_) | Err(NotAdded::Known) => Ok(()),
+                Err(NotAdded::Itself) => Err(RegisterError::Itself),
+                Err(NotAdded::Full) => Err(RegisterError::Full(self.settings.peers_max)),
+            }
+        });
+        match &answer {
+            Ok(()) => {
+                tracing::info!(peer = %url, "peer registered");
+                self.next_probe = Instant::now();
+                self.next_persist = Instant::now();
+            }
+            Err(error) => tracing::info!(peer = %url, %error, "peer not registered"),
+        }
+        let _ = reply.send(answer);
     }
 
     fn begin_run(&mut self, only: Option<Vec<BlockRange>>, reply: oneshot::Sender<SyncGapsAnswer>) {

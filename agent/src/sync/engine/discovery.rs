@@ -1,10 +1,11 @@
 //! Which peers there are, and what they say of themselves.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use honeygraph_chain::peer::PeerId;
+use honeygraph_chain::peer::{PeerId, Standing};
 use honeygraph_chain::planner::{Event, FetchKind, PeerProfile};
 use honeygraph_chain::{BlockNumber, BlockRange};
 
@@ -12,8 +13,7 @@ use super::unix_now;
 use super::{Done, SyncEngine, unix_now_ms};
 use crate::config::Verification;
 use crate::peers::client::PeerList;
-use crate::peers::registry::PeerSource;
-use crate::peers::{FetchError, PeerUrl};
+use crate::peers::{FetchError, PeerSource, PeerUrl};
 use crate::sync::handle::PeerSummary;
 use crate::wire::shapes::Capabilities;
 
@@ -29,10 +29,40 @@ pub(super) struct Said {
     answer: Result<(Option<Box<Capabilities>>, Option<BlockNumber>), FetchError>,
 }
 
+/// When each peer was last asked for its list.
+#[derive(Debug, Default)]
+pub(super) struct ListsAsked(BTreeMap<PeerId, Instant>);
+
+impl ListsAsked {
+    /// Of some peers those to ask now: a few, those first that were not asked for longest.
+    fn next<T>(&mut self, peers: impl IntoIterator<Item = (PeerId, T)>, now: Instant) -> Vec<T> {
+        let mut peers: Vec<_> = peers
+            .into_iter()
+            .map(|(key, peer)| (self.0.get(&key).copied(), key, peer))
+            .collect();
+        peers.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
+        peers.truncate(LISTS_ASKED);
+        peers
+            .into_iter()
+            .map(|(_, key, peer)| {
+                self.0.insert(key, now);
+                peer
+            })
+            .collect()
+    }
+
+    /// Forgets peers that are gone.
+    pub(super) fn retain(&mut self, is_known: impl Fn(&PeerId) -> bool) {
+        self.0.retain(|peer, _| is_known(peer));
+    }
+}
+
 /// A list of peers that somebody gave.
 #[derive(Debug)]
 pub(super) struct Heard {
     from: PeerUrl,
+    /// What makes of a peer on it one that is known.
+    source: PeerSource,
     list: Result<PeerList, FetchError>,
 }
 
@@ -98,7 +128,7 @@ impl SyncEngine {
                 let Some(profile) = self.registry.get(&peer).and_then(|known| known.profile) else {
                     return;
                 };
-                let score = self.scores.get(&peer).cloned().unwrap_or_default();
+                let score = self.scores.get(&peer);
                 if !was_alive {
                     tracing::info!(%peer, ?profile, "peer answers");
                 }
@@ -145,23 +175,39 @@ impl SyncEngine {
 
     /// Looks for peers: at the honeycomb nodes, and in the lists of peers. Exchange is by pull.
     pub(super) fn discover(&mut self) {
-        for url in self.settings.honeycomb_nodes.clone() {
-            let client = self.client.clone();
-            self.tasks.spawn(async move {
-                let list = client.honeygraph_peers(&url).await;
-                Done::Heard(Heard { from: url, list })
-            });
-        }
-        let alive = self.registry.iter().filter(|(_, peer)| peer.is_alive);
-        let urls: Vec<PeerUrl> = alive
-            .map(|(_, peer)| peer.url.clone())
-            .take(LISTS_ASKED)
-            .collect();
-        for url in urls {
+        self.ask_honeycombs(self.settings.honeycomb_nodes.clone(), PeerSource::Honeycomb);
+        let now = unix_now();
+        let is_banned = |key: &PeerId| matches!(self.scores.get(key).standing(now), Standing::Banned { .. });
+        let alive = self
+            .registry
+            .iter()
+            .filter(|(key, peer)| peer.is_alive && !is_banned(key))
+            .map(|(key, peer)| (key.clone(), peer.url.clone()));
+        for url in self.lists_asked.next(alive, Instant::now()) {
             let client = self.client.clone();
             self.tasks.spawn(async move {
                 let list = client.peers(&url).await;
-                Done::Heard(Heard { from: url, list })
+                let source = PeerSource::Discovered;
+                Done::Heard(Heard {
+                    from: url,
+                    source,
+                    list,
+                })
+            });
+        }
+    }
+
+    /// Asks honeycomb nodes for the honeygraph nodes that they know.
+    pub(super) fn ask_honeycombs(&mut self, nodes: impl IntoIterator<Item = PeerUrl>, source: PeerSource) {
+        for url in nodes {
+            let client = self.client.clone();
+            self.tasks.spawn(async move {
+                let list = client.honeygraph_peers(&url).await;
+                Done::Heard(Heard {
+                    from: url,
+                    source,
+                    list,
+                })
             });
         }
     }
@@ -174,11 +220,15 @@ impl SyncEngine {
                 return;
             }
         };
-        let refused = list.refused();
+        let mut refused = list.refused();
         let mut added = 0;
         for peer in list.peers {
+            if self.client.may_reach(&peer.url).is_err() {
+                refused += 1;
+                continue;
+            }
             let id = Some(peer.id);
-            added += usize::from(self.registry.add(peer.url, id, PeerSource::Discovered).is_ok());
+            added += usize::from(self.registry.add(peer.url, id, heard.source).is_ok());
         }
         if added > 0 {
             // They are asked at once, but no more than `PROBES_MAX` together.
@@ -189,22 +239,9 @@ impl SyncEngine {
         }
     }
 
-    /// Takes peers and looks at them at once.
-    pub(super) fn add_peers(
-        &mut self,
-        peers: impl IntoIterator<Item = (Option<PeerId>, PeerUrl)>,
-        source: PeerSource,
-    ) {
-        for (id, url) in peers {
-            if self.registry.add(url, id, source).is_ok() {
-                self.next_probe = Instant::now();
-            }
-        }
-    }
-
     pub(super) fn summaries(&self) -> Vec<PeerSummary> {
         let now = unix_now();
-        let views: std::collections::BTreeMap<_, _> = self
+        let views: BTreeMap<_, _> = self
             .planner
             .peers(now)
             .map(|view| (view.id.clone(), view))
@@ -213,12 +250,12 @@ impl SyncEngine {
             .iter()
             .map(|(key, peer)| {
                 let view = views.get(key);
-                let stored = self.scores.get(key).cloned().unwrap_or_default();
+                let stored = self.scores.get(key);
                 let score = view.map_or(&stored, |view| view.score);
                 PeerSummary {
                     id: peer.name(key),
                     url: peer.url.clone(),
-                    configured: peer.source == PeerSource::Configured,
+                    source: peer.source,
                     is_alive: peer.is_alive,
                     score: score.value(now),
                     reliability: score.reliability(),
@@ -230,5 +267,35 @@ impl SyncEngine {
                 }
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_peer_is_asked_for_its_list_in_turn() {
+        let mut asked = ListsAsked::default();
+        let peers = 3 * LISTS_ASKED - 1;
+        let everybody = || {
+            (0..peers).map(|at| {
+                let key: PeerId = format!("peer-{at}").parse().unwrap();
+                (key, at)
+            })
+        };
+        let start = Instant::now();
+        let mut times = vec![0; peers];
+        for round in 0..6 {
+            let now = start + std::time::Duration::from_secs(round);
+            let chosen = asked.next(everybody(), now);
+            assert_eq!(chosen.len(), LISTS_ASKED);
+            for at in chosen {
+                times[at] += 1;
+            }
+        }
+        assert!(times.iter().all(|times| (2..=3).contains(times)), "{times:?}");
+        asked.retain(|_| false);
+        assert!(asked.0.is_empty());
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Done, SyncEngine};
 use crate::config::Verification;
 use crate::metrics::BlockOutcome;
-use crate::peers::registry::PeerSource;
+use crate::peers::PeerSource;
 use crate::replica::{ExtendOutcome, Vouched};
 use crate::sync::buffer::Run;
 use crate::sync::fetch::Fetched;

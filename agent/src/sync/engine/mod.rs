@@ -9,6 +9,7 @@ mod commands;
 mod discovery;
 mod front;
 mod history;
+mod mode;
 mod voters;
 mod wanted;
 
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use honeygraph_chain::interval::IntervalSet;
-use honeygraph_chain::peer::{PeerFault, PeerId, PeerScore};
+use honeygraph_chain::peer::{PeerFault, PeerId};
 use honeygraph_chain::planner::{Action, BlameLedger, Event, FetchFault, FetchOrder, Planner, RequestId};
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 use tokio::sync::{mpsc, watch};
@@ -29,16 +30,18 @@ use super::fetch::{Answer, fetch};
 use super::handle::{SyncCommand, SyncHandle, SyncView};
 use super::settings::SyncSettings;
 use crate::metrics::{Metrics, PeerLabel, RequestOutcome};
+use crate::peers::PeerSource;
 use crate::peers::client::{PeerClient, Traffic};
-use crate::peers::registry::{PeerRegistry, PeerSource};
+use crate::peers::registry::PeerRegistry;
+use crate::peers::scores::PeerScores;
 use crate::replica::{ReplicaGone, ReplicaHandle, ReplicaStatus};
-use crate::store::{PeerRecord, Store, StoreError};
+use crate::store::{Store, StoreError};
 use crate::wire::shapes::SyncMode;
 use ahead::AheadState;
 use boot::Boot;
 use claims::{HeadDoubts, HistoryReach};
-use commands::GapRun;
-use discovery::{Heard, Said};
+use commands::{GapRun, Registration};
+use discovery::{Heard, ListsAsked, Said};
 use front::Handed;
 use history::HistoryState;
 use voters::Voted;
@@ -72,6 +75,7 @@ enum Done {
     },
     Said(Said),
     Heard(Heard),
+    Registration(Registration),
     Voted(Voted),
     Named {
         id: ContentId,
@@ -98,7 +102,7 @@ pub struct SyncEngine {
     view: watch::Sender<Arc<SyncView>>,
     planner: Planner,
     registry: PeerRegistry,
-    scores: BTreeMap<PeerId, PeerScore>,
+    scores: PeerScores,
     tasks: JoinSet<Done>,
     requests: HashMap<RequestId, Request>,
     /// Answers whose blocks the planner has not placed yet.
@@ -108,6 +112,8 @@ pub struct SyncEngine {
     front_next: BlockNumber,
     handing: usize,
     committed: BlockNumber,
+    /// When that moved last.
+    advanced: Instant,
     history: HistoryState,
     ahead: AheadState,
     /// How far below the stored history blocks are wanted, and the lowest block that peers claim.
@@ -128,6 +134,7 @@ pub struct SyncEngine {
     probing: BTreeSet<PeerId>,
     /// When each peer was last asked what it has.
     probed: BTreeMap<PeerId, Instant>,
+    lists_asked: ListsAsked,
     started: Instant,
     next_probe: Instant,
     next_discovery: Instant,
@@ -194,7 +201,6 @@ impl SyncEngine {
             settings.own_url.clone(),
             settings.peers_max,
         );
-        let mut scores = BTreeMap::new();
         for url in &settings.peers {
             // One that is named twice is still one.
             let _ = registry.add(url.clone(), None, PeerSource::Configured);
@@ -203,17 +209,7 @@ impl SyncEngine {
             let _ = registry.add(url.clone(), None, PeerSource::Configured);
             registry.set_voter(&PeerRegistry::key_of(url), voter.clone());
         }
-        for (url, record) in stored.peers()? {
-            let Ok(url) = url.parse::<crate::peers::PeerUrl>() else {
-                continue;
-            };
-            let claimed = record.peer_id.and_then(|id| PeerId::try_from(id).ok());
-            let key = PeerRegistry::key_of(&url);
-            let _ = registry.add(url, claimed, PeerSource::Discovered);
-            if let Ok(score) = serde_json::from_value(record.score) {
-                scores.insert(key, score);
-            }
-        }
+        let scores = PeerScores::restore(stored.peers()?, &mut registry);
         let now = Instant::now();
         Ok(Self {
             replica,
@@ -232,6 +228,7 @@ impl SyncEngine {
             front_next: BlockNumber::default(),
             handing: 0,
             committed: BlockNumber::default(),
+            advanced: now,
             history: HistoryState::default(),
             ahead: AheadState::default(),
             reach: HistoryReach::default(),
@@ -249,6 +246,7 @@ impl SyncEngine {
             voted_once: BTreeSet::new(),
             probing: BTreeSet::new(),
             probed: BTreeMap::new(),
+            lists_asked: ListsAsked::default(),
             started: now,
             next_probe: now,
             next_discovery: now,
@@ -321,6 +319,7 @@ impl SyncEngine {
             Done::Learned { range, learned } => self.on_learned(range, learned),
             Done::Said(said) => self.on_said(said),
             Done::Heard(heard) => self.on_heard(heard),
+            Done::Registration(registration) => self.on_registration(registration),
             Done::Voted(voted) => self.on_voted(&voted),
             Done::Named { id, learned } => {
                 self.naming = false;
@@ -377,7 +376,19 @@ impl SyncEngine {
 
     /// Tells the planner and does what it says.
     fn step(&mut self, event: Event) {
-        for action in self.planner.step(event, unix_now()) {
+        let may_ban = matches!(
+            event,
+            Event::FetchPartly { .. }
+                | Event::FetchFailed { .. }
+                | Event::RangeRejected { .. }
+                | Event::PeerFaulted { .. }
+        );
+        let actions = self.planner.step(event, unix_now());
+        if may_ban && self.note_scores() {
+            // No kill undoes a ban.
+            self.next_persist = Instant::now();
+        }
+        for action in actions {
             match action {
                 Action::Fetch(order) => self.send(order),
                 Action::Cancel { request } => {
@@ -483,35 +494,30 @@ impl SyncEngine {
     fn persist_job(
         &mut self,
     ) -> impl FnOnce(&mut crate::store::Transaction<'_>) -> Result<(), StoreError> + Send + 'static {
-        for view in self.planner.peers(unix_now()) {
-            self.scores.insert(view.id.clone(), view.score.clone());
-        }
+        self.note_scores();
         let registry = &self.registry;
-        self.scores.retain(|key, _| registry.get(key).is_some());
+        self.scores.tidy(registry, unix_now());
+        self.lists_asked.retain(|key| registry.get(key).is_some());
         self.probed.retain(|key, _| registry.get(key).is_some());
         self.doubts.retain(|key| registry.get(key).is_some());
         self.voted_once.retain(|key| registry.get(key).is_some());
-        let records: Vec<_> = self
-            .registry
-            .iter()
-            .map(|(key, peer)| {
-                let score = self
-                    .scores
-                    .get(key)
-                    .and_then(|score| serde_json::to_value(score).ok());
-                let record = PeerRecord {
-                    peer_id: peer.claimed.as_ref().map(ToString::to_string),
-                    score: score.unwrap_or_default(),
-                    last_seen_ms: peer.last_seen_ms,
-                };
-                (peer.url.to_string(), record)
-            })
-            .collect();
+        let records = self.scores.records(registry);
         let queue = self.planner.retry_queue();
         move |transaction| {
             transaction.set_peers(&records)?;
             transaction.set_retry_queue(queue.into_iter().map(|entry| (entry.range.start(), entry)))
         }
+    }
+
+    /// Takes over what the planner thinks of its peers. True where a ban is news.
+    fn note_scores(&mut self) -> bool {
+        let mut is_news = false;
+        for view in self.planner.peers(unix_now()) {
+            if let Some(peer) = self.registry.get(view.id) {
+                is_news |= self.scores.note(view.id, &peer.url, view.score);
+            }
+        }
+        is_news
     }
 
     fn publish(&mut self) {
@@ -533,21 +539,6 @@ impl SyncEngine {
             needed_bytes: self.needed_bytes,
         };
         self.view.send_replace(Arc::new(view));
-    }
-
-    fn mode(&self) -> SyncMode {
-        let status = Arc::clone(&self.status.borrow());
-        let alive = self.registry.iter().any(|(_, peer)| peer.is_alive);
-        let mut sources = status.sources.iter();
-        let live = sources.any(|source| source.connected && source.set_aside.is_none());
-        match &status.position {
-            None if alive => SyncMode::Anchor,
-            None => SyncMode::Discover,
-            Some(position) if position.halted.is_some() => SyncMode::Halted,
-            Some(_) if !self.wanted.is_empty() && self.can_fill() => SyncMode::Fill,
-            Some(_) if !self.wanted.is_empty() || !(live || alive) => SyncMode::Starved,
-            Some(_) => SyncMode::Follow,
-        }
     }
 }
 

@@ -12,7 +12,8 @@ use honeygraph_chain::{BlockNumber, BlockRange};
 use super::claims::{Bottom, believed_head};
 use super::{SyncEngine, unix_now};
 use crate::config::History;
-use crate::peers::registry::{KnownPeer, PeerSource};
+use crate::peers::PeerSource;
+use crate::peers::registry::KnownPeer;
 use crate::replica::ReplicaStatus;
 use crate::store::Position;
 
@@ -75,6 +76,7 @@ impl SyncEngine {
         }
         if committed != self.committed {
             self.committed = committed;
+            self.advanced = Instant::now();
             self.step(Event::CommitFrontMoved { front: committed });
         }
     }
@@ -92,14 +94,14 @@ impl SyncEngine {
         BlockRange::new(status.ahead_from?, missing.last()?).ok()
     }
 
-    /// The highest block to fetch from peers. What a source that stands at the front is about to send need
-    /// not be fetched.
+    /// The highest block to fetch from peers. What a source that stands at the front is about to send, or has
+    /// sent and is being committed, need not be fetched.
     fn target(&self, status: &ReplicaStatus, position: &Position) -> BlockNumber {
         let height = position.state_height;
         let follows = status
             .sources
             .iter()
-            .any(|source| source.connected && source.canonical && source.tip == Some(height));
+            .any(|source| source.connected && source.canonical && source.tip >= Some(height));
         if follows || position.halted.is_some() {
             return height;
         }

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::wire::{NetworkName, PROTOCOL_VERSION, UnixMillis};
 
-/// Writes the answer to one request, block by block. [`BatchEncoder::take`] hands over what is written so
-/// far, so that an answer need not be held whole.
+/// Writes the answer to one request, block by block; [`BatchEncoder::finish`] hands it over. It stays small: no answer has
+/// more than [`BATCH_CUT_BYTES`] and a block.
 #[derive(Debug)]
 pub struct BatchEncoder {
     range: BlockRange,
@@ -103,17 +103,7 @@ impl BatchEncoder {
         Ok(())
     }
 
-    /// Takes what is written so far.
-    pub fn take(&mut self) -> Bytes {
-        self.out.split().freeze()
-    }
-
-    /// Bytes written and not yet taken.
-    pub fn pending(&self) -> usize {
-        self.out.len()
-    }
-
-    /// Ends the answer and returns what was not yet taken. To stop while [`BatchEncoder::next`] still
+    /// Ends the answer and returns it. To stop while [`BatchEncoder::next`] still
     /// names a block is a short answer, which the reader holds against the sender.
     pub fn finish(mut self) -> Bytes {
         let mut payload = BytesMut::new();

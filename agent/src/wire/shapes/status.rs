@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Gap, MAX_LISTED_PEERS, main_fork, null_as_default};
+use crate::peers::PeerSource;
 use crate::wire::capped::Capped;
 use crate::wire::{UnixMillis, unix_millis};
 
@@ -82,6 +83,9 @@ pub struct PeerStatus {
     /// Its base URL.
     #[serde(default, deserialize_with = "null_as_default")]
     pub url: String,
+    /// How the node came to know it; older nodes do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<PeerSource>,
     /// Whether it answers.
     #[serde(default, deserialize_with = "null_as_default")]
     pub is_alive: bool,

@@ -2,7 +2,7 @@ use axum::Json;
 use axum::extract::Query;
 use axum::http::{HeaderMap, StatusCode as Status, header};
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
+use axum::routing::get;
 use honeygraph_chain::{ContentId, Operations};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::*;
 use crate::wire::shapes::MAX_LISTED_PEERS;
 
-const STATUS: &str = "/api/sync/status";
+const HEAD: &str = "/api/query/head";
 const PEERS: &str = "/api/sync/peers";
 
 fn peer_fault<T: std::fmt::Debug>(result: Result<T, FetchError>) -> PeerFault {
@@ -21,21 +21,14 @@ fn peer_fault<T: std::fmt::Debug>(result: Result<T, FetchError>) -> PeerFault {
 }
 
 async fn status_fault_of(answer: impl IntoResponse + Clone + Send + Sync + 'static) -> PeerFault {
-    let peer = serve(Router::new().route(STATUS, get(move || async move { answer.clone() }))).await;
-    peer_fault(client(&peer).status(&peer).await)
+    let peer = serve(Router::new().route(HEAD, get(move || async move { answer.clone() }))).await;
+    peer_fault(client(&peer).head(&peer).await)
 }
 
 #[tokio::test]
 async fn a_javascript_node_is_read() {
     let router = Router::new()
-        .route(
-            STATUS,
-            get(|| async { Json(json!({"isSyncing": false, "lastSyncBlock": 7, "peers": []})) }),
-        )
-        .route(
-            "/api/query/head",
-            get(|| async { Json(json!({"head": 9, "fork": "main"})) }),
-        )
+        .route(HEAD, get(|| async { Json(json!({"head": 9, "fork": "main"})) }))
         .route(
             "/api/query/block/{number}/full",
             get(|headers: HeaderMap| async move {
@@ -46,7 +39,6 @@ async fn a_javascript_node_is_read() {
     let peer = serve(router).await;
     let client = client(&peer);
     assert_eq!(client.capabilities(&peer).await.unwrap(), None);
-    assert_eq!(client.status(&peer).await.unwrap().last_sync_block, number(7));
     assert_eq!(client.head(&peer).await.unwrap().head, number(9));
     let block = client.block_by_number(&peer, number(7), None).await.unwrap();
     assert_eq!(block.operations, Operations::default());
@@ -100,37 +92,6 @@ async fn a_node_of_ours_is_read() {
 }
 
 #[tokio::test]
-async fn registering_sends_who_we_are_and_the_key() {
-    let router = Router::new().route(
-        PEERS,
-        post(|headers: HeaderMap, Json(body): Json<Value>| async move {
-            if headers
-                .get(header::AUTHORIZATION)
-                .is_none_or(|key| key != "Bearer key")
-            {
-                return (Status::UNAUTHORIZED, Json(json!({"error": "a key is needed"})));
-            }
-            assert_eq!(body, json!({"peerId": "me", "url": "http://me.example:3030"}));
-            (Status::CREATED, Json(json!({"success": true, "peerId": "me"})))
-        }),
-    );
-    let peer = serve(router).await;
-    let client = client(&peer);
-    let (id, url) = ("me".parse().unwrap(), "http://me.example:3030".parse().unwrap());
-    assert!(
-        client
-            .register(&peer, &id, &url, Some("key"))
-            .await
-            .unwrap()
-            .success
-    );
-    let refused = client.register(&peer, &id, &url, None).await;
-    assert_eq!(peer_fault(refused), PeerFault::UnexpectedStatus { status: 401 });
-    let bad_key = client.register(&peer, &id, &url, Some("a\nb")).await;
-    assert!(matches!(bad_key, Err(FetchError::Local(_))));
-}
-
-#[tokio::test]
 async fn a_list_of_ten_thousand_is_cut_and_a_larger_one_refused() {
     let list = |count: usize| {
         let entries: Vec<_> = (0..count)
@@ -169,12 +130,12 @@ async fn content_that_is_not_the_shape_is_malformed() {
     for body in [
         b"<html>hello</html>".to_vec(),
         b"\xff\xfe{}".to_vec(),
-        b"{\"isSyncing\": \"\xff\"}".to_vec(),
-        b"{\"isSyncing\": true".to_vec(),
-        b"{\"isSyncing\": 7}".to_vec(),
+        b"{\"head\": 9, \"fork\": \"\xff\"}".to_vec(),
+        b"{\"head\": 9".to_vec(),
+        b"{\"head\": true}".to_vec(),
         b"{\"head\": -1}".to_vec(),
         b"{\"head\": 9007199254740993}".to_vec(),
-        [b"[".repeat(200_000), b"]".repeat(200_000)].concat(),
+        [b"[".repeat(100_000), b"]".repeat(100_000)].concat(),
         Vec::new(),
     ] {
         assert_eq!(status_fault_of(body).await, PeerFault::Malformed);
@@ -183,9 +144,9 @@ async fn content_that_is_not_the_shape_is_malformed() {
 
 #[tokio::test]
 async fn the_content_type_is_not_looked_at() {
-    let answer = ([(header::CONTENT_TYPE, "text/html")], "{\"isSyncing\":true}");
-    let peer = serve(Router::new().route(STATUS, get(move || async move { answer }))).await;
-    assert!(client(&peer).status(&peer).await.unwrap().is_syncing);
+    let answer = ([(header::CONTENT_TYPE, "text/html")], "{\"head\":9}");
+    let peer = serve(Router::new().route(HEAD, get(move || async move { answer }))).await;
+    assert_eq!(client(&peer).head(&peer).await.unwrap().head, number(9));
 }
 
 #[tokio::test]
@@ -211,21 +172,21 @@ async fn compressed_bombs_are_stopped_at_the_limit() {
     let bomb = zstd::bulk::compress(&vec![b' '; 64 << 20], 1).unwrap();
     assert!(bomb.len() < 64 << 10);
     let peer = serve(Router::new().route(
-        STATUS,
+        HEAD,
         get(move || async move { ([(header::CONTENT_ENCODING, "zstd")], bomb) }),
     ))
     .await;
-    assert_eq!(peer_fault(client(&peer).status(&peer).await), PeerFault::TooLarge);
+    assert_eq!(peer_fault(client(&peer).head(&peer).await), PeerFault::TooLarge);
 }
 
 #[tokio::test]
 async fn compressed_answers_are_read_and_broken_ones_refused() {
     let encoded = |coding: &'static str, body: Vec<u8>| ([(header::CONTENT_ENCODING, coding)], body);
-    let good = zstd::bulk::compress(b"{\"isSyncing\":true}", 1).unwrap();
+    let good = zstd::bulk::compress(b"{\"head\":9}", 1).unwrap();
     let cut = good[..good.len() - 1].to_vec();
     let answer = encoded("zstd", good.clone());
-    let peer = serve(Router::new().route(STATUS, get(move || async move { answer }))).await;
-    assert!(client(&peer).status(&peer).await.unwrap().is_syncing);
+    let peer = serve(Router::new().route(HEAD, get(move || async move { answer }))).await;
+    assert_eq!(client(&peer).head(&peer).await.unwrap().head, number(9));
     assert_eq!(
         status_fault_of(encoded("zstd", cut)).await,
         PeerFault::ShortAnswer
@@ -245,13 +206,13 @@ async fn compressed_answers_are_read_and_broken_ones_refused() {
 #[tokio::test]
 async fn answers_without_end_are_stopped_at_the_limit() {
     let router = Router::new()
-        .route(STATUS, get(|| async { endless_body(b' ') }))
+        .route(HEAD, get(|| async { endless_body(b' ') }))
         .route(
             PEERS,
             get(|| async { ([(header::CONTENT_LENGTH, "1000000000000")], stalling_body(vec![])) }),
         );
     let peer = serve(router).await;
-    assert_eq!(peer_fault(client(&peer).status(&peer).await), PeerFault::TooLarge);
+    assert_eq!(peer_fault(client(&peer).head(&peer).await), PeerFault::TooLarge);
     // Refused by what it says, without waiting for it.
     assert_eq!(peer_fault(client(&peer).peers(&peer).await), PeerFault::TooLarge);
 }
@@ -269,8 +230,8 @@ async fn compressed_bytes_are_counted_though_they_hold_nothing() {
             AxumBody::from_stream(frames),
         )
     };
-    let peer = serve(Router::new().route(STATUS, get(answer))).await;
-    assert_eq!(peer_fault(client(&peer).status(&peer).await), PeerFault::TooLarge);
+    let peer = serve(Router::new().route(HEAD, get(answer))).await;
+    assert_eq!(peer_fault(client(&peer).head(&peer).await), PeerFault::TooLarge);
 }
 
 #[tokio::test]
@@ -280,18 +241,18 @@ async fn a_peer_that_never_answers_times_out() {
         while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
     })
     .await;
-    let result = client_with(&mute, short_timeouts()).status(&mute).await;
+    let result = client_with(&mute, short_timeouts()).head(&mute).await;
     assert_eq!(peer_fault(result), PeerFault::TimedOut);
 
-    let half = serve(Router::new().route(STATUS, get(|| async { stalling_body(vec!["{".into()]) }))).await;
-    let result = client_with(&half, short_timeouts()).status(&half).await;
+    let half = serve(Router::new().route(HEAD, get(|| async { stalling_body(vec!["{".into()]) }))).await;
+    let result = client_with(&half, short_timeouts()).head(&half).await;
     assert_eq!(peer_fault(result), PeerFault::TimedOut);
 }
 
 #[tokio::test]
 async fn a_peer_that_drips_times_out_though_it_never_stops() {
     let dripping = serve(Router::new().route(
-        STATUS,
+        HEAD,
         get(|| async {
             AxumBody::from_stream(stream::unfold((), |()| async {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -300,7 +261,7 @@ async fn a_peer_that_drips_times_out_though_it_never_stops() {
         }),
     ))
     .await;
-    let result = client_with(&dripping, short_timeouts()).status(&dripping).await;
+    let result = client_with(&dripping, short_timeouts()).head(&dripping).await;
     assert_eq!(peer_fault(result), PeerFault::TimedOut);
 }
 
@@ -310,7 +271,7 @@ async fn broken_connections_are_the_peers_doing() {
     let closed = url_of(listener.local_addr().unwrap());
     drop(listener);
     assert_eq!(
-        peer_fault(client(&closed).status(&closed).await),
+        peer_fault(client(&closed).head(&closed).await),
         PeerFault::Unreachable
     );
 
@@ -318,11 +279,11 @@ async fn broken_connections_are_the_peers_doing() {
         let mut buffer = [0; 4_096];
         let _ = stream.read(&mut buffer).await;
         let _ = stream
-            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"isSyncing\":true}")
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"head\":9}")
             .await;
     })
     .await;
-    let result = client(&truncating).status(&truncating).await;
+    let result = client(&truncating).head(&truncating).await;
     assert_eq!(peer_fault(result), PeerFault::Unreachable);
 
     let gibberish = serve_raw(|mut stream| async move {
@@ -330,7 +291,7 @@ async fn broken_connections_are_the_peers_doing() {
     })
     .await;
     assert_eq!(
-        peer_fault(client(&gibberish).status(&gibberish).await),
+        peer_fault(client(&gibberish).head(&gibberish).await),
         PeerFault::Unreachable
     );
 }

@@ -15,13 +15,10 @@ fn network() -> NetworkName {
 
 fn encode(range: BlockRange, body_of: impl Fn(BlockNumber) -> Vec<u8>) -> Vec<u8> {
     let mut encoder = BatchEncoder::new(&network(), range).unwrap();
-    let mut out = Vec::new();
     while let Some(number) = encoder.next() {
         encoder.push(number, None, &body_of(number)).unwrap();
-        out.extend_from_slice(&encoder.take());
     }
-    out.extend_from_slice(&encoder.finish());
-    out
+    encoder.finish().to_vec()
 }
 
 fn ten() -> (BlockRange, Vec<u8>) {

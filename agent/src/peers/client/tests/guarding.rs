@@ -13,7 +13,7 @@ async fn counting() -> (PeerUrl, Arc<AtomicUsize>) {
     let counter = Arc::clone(&asked);
     let router = Router::new().fallback(get(move || async move {
         counter.fetch_add(1, Ordering::SeqCst);
-        "{}"
+        r#"{"head":9,"fork":"main"}"#
     }));
     (serve(router).await, asked)
 }
@@ -31,8 +31,8 @@ async fn the_configured_port_is_asked_and_another_one_is_not() {
     let (configured, asked) = counting().await;
     let (stranger, never_asked) = counting().await;
     let client = client(&configured);
-    assert!(client.status(&configured).await.is_ok());
-    assert!(is_refused(&client.status(&stranger).await));
+    assert!(client.head(&configured).await.is_ok());
+    assert!(is_refused(&client.head(&stranger).await));
     assert!(is_refused(&client.peers(&stranger).await));
     assert_eq!(asked.load(Ordering::SeqCst), 1);
     assert_eq!(never_asked.load(Ordering::SeqCst), 0);
@@ -42,7 +42,7 @@ async fn the_configured_port_is_asked_and_another_one_is_not() {
 async fn a_name_that_resolves_to_this_machine_is_not_asked() {
     let (peer, asked) = counting().await;
     let by_name: PeerUrl = format!("http://localhost:{}", port_of(&peer)).parse().unwrap();
-    assert!(is_refused(&client(&peer).status(&by_name).await));
+    assert!(is_refused(&client(&peer).head(&by_name).await));
     assert_eq!(asked.load(Ordering::SeqCst), 0);
 }
 
@@ -70,8 +70,8 @@ async fn names_are_judged_by_what_they_resolve_to_unless_they_are_configured() {
         Arc::new(Loopback),
     )
     .unwrap();
-    assert!(client.status(&named).await.is_ok());
-    assert!(is_refused(&client.status(&strangers).await));
+    assert!(client.head(&named).await.is_ok());
+    assert!(is_refused(&client.head(&strangers).await));
     assert_eq!(asked.load(Ordering::SeqCst), 1);
 }
 
@@ -85,7 +85,7 @@ async fn redirects_are_not_followed() {
     let guard = AddressGuard::new([&redirecting, &target]);
     let client = PeerClient::new(&"tester".parse().unwrap(), guard, timeouts()).unwrap();
     assert_eq!(
-        client.status(&redirecting).await,
+        client.head(&redirecting).await,
         Err(FetchError::Peer(PeerFault::UnexpectedStatus { status: 307 }))
     );
     assert_eq!(asked.load(Ordering::SeqCst), 0);
@@ -98,7 +98,7 @@ const ASKED_PEER: &str = "HONEYGRAPH_TEST_ASKED_PEER";
 async fn no_proxy_of_the_environment_is_used() {
     if let Ok(peer) = std::env::var(ASKED_PEER) {
         let peer: PeerUrl = peer.parse().unwrap();
-        assert!(client(&peer).status(&peer).await.is_ok());
+        assert!(client(&peer).head(&peer).await.is_ok());
         return;
     }
     let (peer, asked) = counting().await;
@@ -132,7 +132,7 @@ async fn literal_addresses_in_disguise_are_refused() {
         "127.0.0.1",
     ] {
         let url: PeerUrl = format!("http://{host}:{}", port_of(&peer)).parse().unwrap();
-        assert!(is_refused(&client.status(&url).await), "{host}");
+        assert!(is_refused(&client.head(&url).await), "{host}");
     }
     assert_eq!(asked.load(Ordering::SeqCst), 0);
 }

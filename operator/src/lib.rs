@@ -1,0 +1,3 @@
+//! The Kubernetes operator of Honeygraph; see [`cli`].
+
+pub mod cli;
