@@ -10,7 +10,7 @@ mod progress;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
@@ -21,6 +21,7 @@ use crate::config::{
     EXIT_USAGE, NetworkConfig, RawConfig, TrustedCheckpoint, listener, network_name, read_small_file,
     usage_line, validate,
 };
+use crate::store::Store;
 use crate::store::transfer::Overwrite;
 use crate::wire::NetworkName;
 
@@ -198,7 +199,7 @@ fn run_node(raw: RawConfig) -> ExitCode {
         Ok(config) => config,
         Err(error) => return usage(error),
     };
-    if let Err(error) = check_genesis(&config.network) {
+    if let Err(error) = check_genesis(&config.network, &config.node.data_dir) {
         return usage(error);
     }
     let outcome = crate::logging::init(&config.logging)
@@ -213,25 +214,35 @@ fn run_node(raw: RawConfig) -> ExitCode {
     }
 }
 
-/// Whether the genesis document can be read and is the one that is meant.
-fn check_genesis(network: &NetworkConfig) -> Result<(), String> {
+/// Whether the genesis document can be read and is the one that is meant. Where the store was started from a document
+/// already this one is not read again, which takes long where it is large: that it is there is enough.
+fn check_genesis(network: &NetworkConfig, data_dir: &Path) -> Result<(), String> {
     let Some(path) = &network.genesis_file else {
         return Ok(());
     };
-    let found = std::fs::File::open(path).and_then(ContentId::of_reader);
+    let found = if Store::was_started(data_dir) {
+        std::fs::File::open(path).and_then(first_byte).map(|()| None)
+    } else {
+        std::fs::File::open(path).and_then(ContentId::of_reader).map(Some)
+    };
     let found = found.map_err(|error| {
         format!(
             "GENESIS_FILE={}: cannot be read: {error}; name a readable file",
             path.display()
         )
     })?;
-    match network.genesis_id {
-        Some(wanted) if wanted != found => Err(format!(
+    match network.genesis_id.zip(found) {
+        Some((wanted, found)) if wanted != found => Err(format!(
             "GENESIS_ID={wanted}: {} has content id {found}; correct one of them",
             path.display()
         )),
         _ => Ok(()),
     }
+}
+
+/// Reads the first byte: a directory and an empty file have none.
+fn first_byte(mut file: std::fs::File) -> std::io::Result<()> {
+    std::io::Read::read_exact(&mut file, &mut [0])
 }
 
 fn usage(line: impl std::fmt::Display) -> ExitCode {

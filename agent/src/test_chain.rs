@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use honeygraph_chain::block::HashedBlock;
+use honeygraph_chain::checkpoint::PreviousRoot;
 use honeygraph_chain::{BlockNumber, ContentId, JsonValue, StateDigest};
 use serde::Deserialize;
 
@@ -114,7 +115,7 @@ impl Home {
         let documents = StartDocuments {
             state: self.file("genesis.json", document),
             state_id: *state_id,
-            prev_root: None,
+            prev_root: PreviousRoot::None,
             deltas: Vec::new(),
             anchor: None,
         };

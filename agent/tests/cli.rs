@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use honeygraph_agent::replica::{FetchedBlock, Replica, ReplicaSettings, StartDocuments};
 use honeygraph_agent::store::{Store, StoreSettings};
 use honeygraph_chain::ContentId;
+use honeygraph_chain::checkpoint::PreviousRoot;
 use honeygraph_honeycomb::reference_chain::{ChainSettings, ReferenceChain};
 
 const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../chain/tests/data/honeycomb.json");
@@ -53,7 +54,7 @@ fn store(directory: &Path, blocks: usize) {
     let documents = StartDocuments {
         state_id: ContentId::of(chain.genesis_document()),
         state,
-        prev_root: None,
+        prev_root: PreviousRoot::None,
         deltas: Vec::new(),
         anchor: None,
     };
@@ -301,4 +302,20 @@ fn a_genesis_document_that_is_not_there_or_another_is_refused_at_the_start() {
         "{text}"
     );
     assert!(!Path::new(&data).exists());
+
+    // A store that was started already needs it no more: it has to be there, and is not read.
+    store(Path::new(&data), 0);
+    let text = run(&["--genesis-file", &missing]);
+    assert!(text.starts_with(&format!("GENESIS_FILE={missing}: ")), "{text}");
+    let text = run(&["--genesis-file", directory.path().to_str().unwrap()]);
+    assert!(text.starts_with("GENESIS_FILE="), "{text}");
+    let genesis = ["--genesis-file", &file, "--genesis-id", &other];
+    let mut run = vec!["run", "--data-dir", &data, "--network", "other"];
+    for listener in ["public", "ingest", "admin", "metrics"].map(|name| format!("--{name}-listen")) {
+        run.extend([String::leak(listener), "127.0.0.1:0"]);
+    }
+    let output = agent(&[&run[..], &genesis].concat());
+    assert_eq!(code(&output), 1, "{output:?}");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("belongs to network `spkcc`"), "{text}");
 }

@@ -18,6 +18,7 @@ use honeygraph_agent::replica::{ExtendOutcome, FetchedBlock, Replica, ReplicaSet
 use honeygraph_agent::store::check::check;
 use honeygraph_agent::store::{Recovery, Store, StoreSettings};
 use honeygraph_chain::block::HashedBlock;
+use honeygraph_chain::checkpoint::PreviousRoot;
 use honeygraph_chain::{BlockNumber, ContentId};
 use honeygraph_honeycomb::reference_chain::{ChainSettings, ReferenceChain};
 use rand::{RngExt as _, SeedableRng as _};
@@ -83,7 +84,7 @@ fn child() {
         let documents = StartDocuments {
             state,
             state_id,
-            prev_root: None,
+            prev_root: PreviousRoot::None,
             deltas: Vec::new(),
             anchor: None,
         };

@@ -4,17 +4,32 @@
 
 mod common;
 
-use common::{Network, TestNode};
+use common::{Network, TestNode, feed};
 use honeygraph_agent::replica::ReplicaStatus;
 use honeygraph_agent::store::{Store, StoreSettings};
 use honeygraph_chain::{BlockNumber, BlockRange};
+use honeygraph_honeycomb::honeycomb_node::HoneycombNode;
 use honeygraph_honeycomb::receiver::{ReceiverSettings, Start};
+
+/// A network whose honeycomb has made so many blocks, and a node that has them from it.
+async fn network_with(blocks: u64) -> (Network, TestNode) {
+    let network = Network::start();
+    let first = network.fed_node("first", &[]).await;
+    network.produce(blocks);
+    network.wait_complete(&first).await;
+    (network, first)
+}
+
+/// A node that has what another one has, and goes away.
+async fn leave_late(network: &Network, url: &str) {
+    let late = network.node("late", &["--peers", url]).await;
+    network.wait_complete(&late).await;
+    late.stop().await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_follows_a_honeycomb_and_another_fills_its_gap_from_it() {
-    let network = Network::start();
-    let first = network.fed_node("first", &[]).await;
-    network.produce(1_250);
+    let (network, first) = network_with(1_250).await;
     let position = network.wait_complete(&first).await;
     assert_eq!(position.checkpoints.deltas.len(), 9);
 
@@ -26,10 +41,7 @@ async fn a_node_follows_a_honeycomb_and_another_fills_its_gap_from_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_with_nothing_starts_from_a_checkpoint_and_backfills_history() {
-    let network = Network::start();
-    let first = network.fed_node("first", &[]).await;
-    network.produce(1_250);
-    network.wait_complete(&first).await;
+    let (network, first) = network_with(1_250).await;
 
     let url = first.url();
     let empty = network
@@ -57,6 +69,46 @@ async fn a_node_with_nothing_starts_from_a_checkpoint_and_backfills_history() {
     first.stop().await;
     empty.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_starts_exactly_at_a_full_state_goes_on_like_one_that_ran_from_the_genesis() {
+    // The newest checkpoint is the full state at the 300th block.
+    let (network, first) = network_with(311).await;
+    let start = network.first_block().saturating_add(299);
+
+    let url = first.url();
+    let second = network
+        .empty_node("second", &["--peers", &url, "--voters", &url])
+        .await;
+    let status = second
+        .wait_for("a start", |status| status.position.is_some())
+        .await;
+    assert_eq!(
+        status.position.unwrap().checkpoints.root.to_string(),
+        STATE_AT_300
+    );
+    network.produce(330);
+    network.wait_complete(&first).await;
+    let status = second.wait_complete(start.next(), network.head()).await;
+    let (ours, theirs) = (status.position.unwrap(), network.wait_complete(&first).await);
+    assert_eq!(
+        (ours.checkpoints.deltas.len(), &ours.checkpoints),
+        (3, &theirs.checkpoints)
+    );
+    // Both compute the same documents of it.
+    for delta in &ours.checkpoints.deltas {
+        let path = format!("/api/checkpoints/{}", delta.hash);
+        assert_eq!(ask(&second, &path).await, ask(&first, &path).await);
+    }
+    // Nobody was blamed for it.
+    assert_eq!(fetched_blocks(&second).await.1, 0, "blocks were refused");
+    assert_eq!(status.counters.state_hash_mismatches, 0);
+    first.stop().await;
+    second.stop().await;
+}
+
+/// Content id of the full state that the published chain has at its 300th block.
+const STATE_AT_300: &str = "Qma1KTEVe7W1LRGMtUc1fFodVZgphGvDg5Pd8Lt56W5WG7";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn holes_and_an_outage_are_healed_from_several_peers() {
@@ -138,14 +190,9 @@ fn missing(status: &ReplicaStatus, range: BlockRange) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_honeycomb_sends_above_a_gap_is_there_at_once_and_never_fetched() {
-    let network = Network::start();
-    let first = network.fed_node("first", &[]).await;
-    network.produce(250);
-    network.wait_complete(&first).await;
+    let (network, first) = network_with(250).await;
     let url = first.url();
-    let late = network.node("late", &["--peers", &url]).await;
-    network.wait_complete(&late).await;
-    late.stop().await;
+    leave_late(&network, &url).await;
 
     // While it is away the chain grows; then it hears the newest blocks, and no peer is there.
     network.produce(450);
@@ -222,13 +269,9 @@ async fn what_a_honeycomb_sends_above_a_gap_is_there_at_once_and_never_fetched()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_newest_periods_are_fetched_before_the_gap_below_them() {
-    let network = Network::start();
-    let first = network.fed_node("first", &[]).await;
-    network.produce(150);
+    let (network, first) = network_with(150).await;
     let (url, start) = (first.url(), network.first_block());
-    let late = network.node("late", &["--peers", &url]).await;
-    network.wait_complete(&late).await;
-    late.stop().await;
+    leave_late(&network, &url).await;
 
     // A peer that kept nothing of the gap's beginning.
     network.produce(850);
@@ -275,6 +318,104 @@ async fn the_newest_periods_are_fetched_before_the_gap_below_them() {
     network.wait_complete(&late).await;
     expect_fetched(&late, needed).await;
     for node in [late, pruned, first] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_of_which_only_the_tip_was_heard_is_fetched_weighed_and_followed() {
+    let network = Network::start();
+    network.produce(230);
+    // Two honeycombs disagree from before a checkpoint on.
+    let fork_at = network.first_block().saturating_add(180);
+    let other = network.fork(fork_at);
+    network.produce(60);
+    other.produce(70).unwrap();
+    let peer = network.node("peer", &[]).await;
+    feed(&other, &peer);
+
+    let tokens = "a=the-token-of-a-17,b=the-token-of-b-17,c=the-token-of-c-17";
+    let url = peer.url();
+    let flags = ["--peers", &url, "--honeycomb-sources", tokens];
+    let node = network.node("node", &flags).await;
+    let feed_as = |honeycomb: &HoneycombNode, name: &str, start| {
+        let settings = ReceiverSettings {
+            bearer_token: Some(format!("the-token-of-{name}-17")),
+            start,
+            ..ReceiverSettings::new(node.ingest_url())
+        };
+        honeycomb.add_receiver(name, settings)
+    };
+    let hash_of =
+        |honeycomb: &HoneycombNode, number| honeycomb.read(|chain| chain.block(number).unwrap().block.hash());
+    let stands_on = |honeycomb: &HoneycombNode, status: &ReplicaStatus| {
+        status.position.as_ref().is_some_and(|position| {
+            let above = position.state_height > fork_at.saturating_add(30);
+            let hash = honeycomb.read(|chain| Some(chain.block(position.state_height)?.block.hash()));
+            above && hash.is_some() && position.state_block_hash == hash
+        })
+    };
+    feed_as(&network.honeycomb, "a", Start::Beginning);
+    // The peer's fork is held beside the chain of the only honeycomb, and does not outweigh it.
+    let status = node
+        .wait_for("both forks", |status| {
+            stands_on(&network.honeycomb, status) && status.forks.len() == 1
+        })
+        .await;
+    let fork = status.forks[0];
+    assert_eq!(fork.ancestor.number, fork_at);
+    assert_eq!(fork.tip.hash, hash_of(&other, fork.tip.number));
+
+    // A second honeycomb is heard at its tip alone: one on one, and the peer decides.
+    let mut progress = feed_as(&other, "b", Start::Head);
+    progress.wait_for(|progress| progress.connected).await.unwrap();
+    other.produce(6).unwrap();
+    node.wait_for("the other fork", |status| stands_on(&other, status))
+        .await;
+    // A third one makes the first fork the heavier one again.
+    let mut progress = feed_as(&network.honeycomb, "c", Start::Head);
+    progress.wait_for(|progress| progress.connected).await.unwrap();
+    network.produce(6);
+    let status = node
+        .wait_for("the first fork", |status| stands_on(&network.honeycomb, status))
+        .await;
+    assert_eq!(status.counters.reorganizations, 2);
+    assert_eq!(status.counters.state_hash_mismatches, 0);
+    node.stop().await;
+    peer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_peers_alone_holds_their_forks_and_follows_the_heavier() {
+    let network = Network::start();
+    network.produce(230);
+    let fork_at = network.first_block().saturating_add(220);
+    let other = network.fork(fork_at);
+    network.produce(20);
+    other.produce(42).unwrap();
+    let one = network.fed_node("one", &[]).await;
+    let [two, three] = [network.node("two", &[]).await, network.node("three", &[]).await];
+    feed(&other, &two);
+    let (first, second, third) = (one.url(), two.url(), three.url());
+    let peers = [first.as_str(), &second, &third].join(",");
+    let node = network.node("node", &["--peers", &peers]).await;
+    let stands_on = |honeycomb: &HoneycombNode, status: &ReplicaStatus| {
+        status.position.as_ref().is_some_and(|position| {
+            let hash = honeycomb.read(|chain| Some(chain.block(position.state_height)?.block.hash()));
+            position.state_height > fork_at && position.state_block_hash == hash
+        })
+    };
+    // One on one: the longer.
+    node.wait_for("the longer fork", |status| {
+        stands_on(&other, status) && status.forks.len() == 1
+    })
+    .await;
+    feed(&network.honeycomb, &three);
+    node.wait_for("the heavier fork", |status| {
+        stands_on(&network.honeycomb, status) && status.forks.len() == 1
+    })
+    .await;
+    for node in [node, one, two, three] {
         node.stop().await;
     }
 }

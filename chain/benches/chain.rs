@@ -117,7 +117,9 @@ fn main() {
                 if block.number.get() % 100 == 1 {
                     let next = DeltaWriter::new(&CheckpointChain::from_state(genesis.0, genesis_id));
                     black_box(ContentId::of(
-                        &std::mem::replace(&mut delta, next).document(block.number),
+                        &std::mem::replace(&mut delta, next)
+                            .document(block.number)
+                            .unwrap(),
                     ));
                 }
             }
@@ -145,7 +147,7 @@ fn check_and_apply(
         link = block.hash();
         if let Some(kind) = schedule.kind_at(block.number()) {
             let id = match kind {
-                CheckpointKind::Delta => ContentId::of(&delta.document(block.number())),
+                CheckpointKind::Delta => delta.content_id(block.number()).unwrap(),
                 CheckpointKind::State => state_content_id(block.number(), &state).unwrap(),
             };
             checkpoints = checkpoints.after(kind, block.number(), id);

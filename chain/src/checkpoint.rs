@@ -32,6 +32,46 @@ pub struct DeltaReference {
     pub hive_block: BlockNumber,
 }
 
+/// The full state before the one that a chain of checkpoints stands on. A full state does not name it; the deltas
+/// after it do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Option<String>", into = "Option<String>")]
+pub enum PreviousRoot {
+    /// There is none: the chain stands on the first document of its network.
+    #[default]
+    None,
+    /// Its content id.
+    Known(ContentId),
+    /// There may be one: whoever starts from a full state alone cannot tell, and cannot compute the deltas after it
+    /// before somebody who can be trusted says which.
+    Unknown,
+}
+
+/// How [`PreviousRoot::Unknown`] is stored; no content id looks like it.
+const UNKNOWN: &str = "unknown";
+
+impl From<PreviousRoot> for Option<String> {
+    fn from(root: PreviousRoot) -> Self {
+        match root {
+            PreviousRoot::None => None,
+            PreviousRoot::Known(id) => Some(id.to_string()),
+            PreviousRoot::Unknown => Some(UNKNOWN.to_owned()),
+        }
+    }
+}
+
+impl TryFrom<Option<String>> for PreviousRoot {
+    type Error = crate::content_id::ContentIdError;
+
+    fn try_from(text: Option<String>) -> Result<Self, Self::Error> {
+        Ok(match text.as_deref() {
+            None => Self::None,
+            Some(UNKNOWN) => Self::Unknown,
+            Some(id) => Self::Known(id.parse()?),
+        })
+    }
+}
+
 /// Where the chain of checkpoints stands: everything a delta document says except its operations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -40,19 +80,19 @@ pub struct CheckpointChain {
     pub last_block: BlockNumber,
     /// Content id of the last full state.
     pub root: ContentId,
-    /// Content id of the full state before it.
-    pub prev_root: Option<ContentId>,
+    /// The full state before it.
+    pub prev_root: PreviousRoot,
     /// The deltas since `root`, oldest first.
     pub deltas: Vec<DeltaReference>,
 }
 
 impl CheckpointChain {
-    /// The chain at a full state with nothing known before it: a network's genesis.
+    /// The chain at a full state with nothing before it: a network's genesis.
     pub const fn from_state(block: BlockNumber, id: ContentId) -> Self {
         Self {
             last_block: block,
             root: id,
-            prev_root: None,
+            prev_root: PreviousRoot::None,
             deltas: Vec::new(),
         }
     }
@@ -87,7 +127,7 @@ impl CheckpointChain {
             CheckpointKind::State => Self {
                 last_block: block,
                 root: id,
-                prev_root: Some(self.root),
+                prev_root: PreviousRoot::Known(self.root),
                 deltas: Vec::new(),
             },
         }
@@ -101,7 +141,8 @@ impl CheckpointChain {
 pub struct DeltaWriter {
     after_number: Vec<u8>,
     empty: bool,
-    tail: Vec<u8>,
+    /// None where the full state before the last one is not known.
+    tail: Option<Vec<u8>>,
 }
 
 impl DeltaWriter {
@@ -121,8 +162,14 @@ impl DeltaWriter {
             );
         }
         out.extend_from_slice(b"],\"ops\":[");
-        let prev_root = chain.prev_root.map(|id| id.to_string()).unwrap_or_default();
-        let tail = format!("],\"prev_root\":\"{prev_root}\",\"root\":\"{}\"}}]", chain.root).into_bytes();
+        let prev_root = match chain.prev_root {
+            PreviousRoot::None => Some(String::new()),
+            PreviousRoot::Known(id) => Some(id.to_string()),
+            PreviousRoot::Unknown => None,
+        };
+        let tail = prev_root.map(|prev_root| {
+            format!("],\"prev_root\":\"{prev_root}\",\"root\":\"{}\"}}]", chain.root).into_bytes()
+        });
         Self {
             after_number: out,
             empty: true,
@@ -154,21 +201,24 @@ impl DeltaWriter {
         self.empty = mark.empty;
     }
 
-    /// The document that covers everything up to and including block `covered`.
-    pub fn document(&self, covered: BlockNumber) -> Vec<u8> {
+    /// The document that covers everything up to and including block `covered`; none where it cannot be computed
+    /// ([`PreviousRoot::Unknown`]).
+    pub fn document(&self, covered: BlockNumber) -> Option<Vec<u8>> {
+        let tail = self.tail.as_ref()?;
         let mut out = format!("[{}", covered.next()).into_bytes();
         out.extend_from_slice(&self.after_number);
-        out.extend_from_slice(&self.tail);
-        out
+        out.extend_from_slice(tail);
+        Some(out)
     }
 
     /// The content id of that document.
-    pub fn content_id(&self, covered: BlockNumber) -> ContentId {
+    pub fn content_id(&self, covered: BlockNumber) -> Option<ContentId> {
+        let tail = self.tail.as_ref()?;
         let mut hasher = ContentHasher::new();
         hasher.update(format!("[{}", covered.next()).as_bytes());
         hasher.update(&self.after_number);
-        hasher.update(&self.tail);
-        hasher.finish()
+        hasher.update(tail);
+        Some(hasher.finish())
     }
 }
 
@@ -186,8 +236,8 @@ pub struct DeltaDocument {
     pub covered: BlockNumber,
     /// Content id of the last full state.
     pub root: ContentId,
-    /// Content id of the full state before it.
-    pub prev_root: Option<ContentId>,
+    /// The full state before it: a delta always names it, if there is one.
+    pub prev_root: PreviousRoot,
     /// The deltas since `root` before this one, oldest first.
     pub chain: Vec<DeltaReference>,
     /// The log since the checkpoint before.
@@ -216,8 +266,8 @@ impl DeltaDocument {
             .previous()
             .ok_or_else(|| DeltaDocumentError("it covers no block".to_owned()))?;
         let prev_root = match body.prev_root.as_str() {
-            "" => None,
-            id => Some(
+            "" => PreviousRoot::None,
+            id => PreviousRoot::Known(
                 id.parse()
                     .map_err(|error| DeltaDocumentError(format!("prev_root: {error}")))?,
             ),

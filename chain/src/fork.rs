@@ -165,6 +165,11 @@ impl ForkTree {
         Ok(())
     }
 
+    /// Whether some block has more than one child.
+    pub fn has_forks(&self) -> bool {
+        self.nodes.values().any(|node| node.children.len() > 1)
+    }
+
     /// Every block without a child: the tips of the forks.
     pub fn tips(&self) -> impl Iterator<Item = BlockReference> {
         self.nodes
@@ -182,9 +187,9 @@ impl ForkTree {
         if others.peek().is_none() {
             return Vec::new();
         }
-        let followed: HashSet<ContentId> = self.chain_of(tip).map(|block| block.hash).collect();
+        let followed: HashSet<ContentId> = self.chain_from(tip).map(|block| block.hash).collect();
         let with_ancestor = |tip: BlockReference| {
-            let mut below = self.chain_of(tip.hash);
+            let mut below = self.chain_from(tip.hash);
             let ancestor = below.find(|block| followed.contains(&block.hash))?;
             Some(Fork { tip, ancestor })
         };
@@ -223,19 +228,19 @@ impl ForkTree {
 
     /// Whether `ancestor` is `block` or above it in the same fork.
     pub fn is_on_chain_of(&self, ancestor: ContentId, block: ContentId) -> bool {
-        self.chain_of(block).any(|at| at.hash == ancestor)
+        self.chain_from(block).any(|at| at.hash == ancestor)
     }
 
     /// The block with this number on the chain that ends at `tip`.
     pub fn at_height(&self, tip: ContentId, number: BlockNumber) -> Option<BlockReference> {
-        self.chain_of(tip).find(|block| block.number == number)
+        self.chain_from(tip).find(|block| block.number == number)
     }
 
     /// The way from one block of the tree to another.
     pub fn reorganization(&self, from: ContentId, to: ContentId) -> Option<Reorganization> {
-        let undo_chain: Vec<_> = self.chain_of(from).collect();
+        let undo_chain: Vec<_> = self.chain_from(from).collect();
         let mut redo = Vec::new();
-        for block in self.chain_of(to) {
+        for block in self.chain_from(to) {
             if let Some(at) = undo_chain.iter().position(|undone| undone.hash == block.hash) {
                 redo.reverse();
                 return Some(Reorganization {
@@ -255,7 +260,7 @@ impl ForkTree {
         let Some(number) = self.number(to) else {
             return Vec::new();
         };
-        let passed: Vec<_> = self.chain_of(to).map(|block| block.hash).collect();
+        let passed: Vec<_> = self.chain_from(to).map(|block| block.hash).collect();
         let mut kept = HashMap::new();
         let mut open = vec![to];
         while let Some(hash) = open.pop() {
@@ -303,8 +308,14 @@ impl ForkTree {
         removed
     }
 
-    /// The block and what is above it in its chain, down to the root.
-    fn chain_of(&self, tip: ContentId) -> impl Iterator<Item = BlockReference> {
+    /// Every block of the tree with a number, in no order.
+    pub fn at_number(&self, number: BlockNumber) -> impl Iterator<Item = BlockReference> {
+        let with_number = self.nodes.iter().filter(move |(_, node)| node.number == number);
+        with_number.map(move |(hash, _)| BlockReference { number, hash: *hash })
+    }
+
+    /// A block and those below it in its chain, down to the root; nothing where it is not in the tree.
+    pub fn chain_from(&self, tip: ContentId) -> impl Iterator<Item = BlockReference> {
         let reference = |hash: ContentId| {
             self.nodes.get(&hash).map(|node| {
                 (
@@ -323,7 +334,7 @@ impl ForkTree {
     fn subtree_weights(&self, views: &[(ContentId, u64)]) -> HashMap<ContentId, u64> {
         let mut weights: HashMap<ContentId, u64> = HashMap::new();
         for (tip, weight) in views {
-            for block in self.chain_of(*tip) {
+            for block in self.chain_from(*tip) {
                 *weights.entry(block.hash).or_default() += weight;
             }
         }

@@ -143,7 +143,7 @@ fn fill_template(chain: &Chain, template: &Path) {
     let documents = StartDocuments {
         state: genesis,
         state_id: chain.genesis_id,
-        prev_root: None,
+        prev_root: honeygraph_chain::checkpoint::PreviousRoot::None,
         deltas: Vec::new(),
         anchor: None,
     };

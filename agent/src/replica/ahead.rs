@@ -8,8 +8,9 @@ use honeygraph_chain::network::CheckpointKind;
 use honeygraph_chain::peer::PeerFault;
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 
+use super::extend::Pushed;
 use super::reorganize::Undone;
-use super::tip::{CheckpointFinding, Provenance, StageError};
+use super::tip::{Provenance, StageError};
 use super::{FetchedBlock, Replica, StoreError};
 use crate::ingest::SourceId;
 use crate::store::{StoredBlock, View};
@@ -166,11 +167,14 @@ impl Replica {
                 continue;
             };
             match (kind, delta.take()) {
-                (CheckpointKind::Delta, Some(delta)) if delta.content_id(number) != reported => {
-                    let fault = PeerFault::CheckpointMismatch;
-                    return Ok(AheadOutcome::Rejected { at: number, fault });
-                }
-                (CheckpointKind::Delta, Some(_)) => {}
+                (CheckpointKind::Delta, Some(delta)) => match delta.content_id(number) {
+                    Some(id) if id == reported => {}
+                    Some(_) => {
+                        let fault = PeerFault::CheckpointMismatch;
+                        return Ok(AheadOutcome::Rejected { at: number, fault });
+                    }
+                    None => return Ok(AheadOutcome::Waits),
+                },
                 _ => return Ok(AheadOutcome::Waits),
             }
             link = reported;
@@ -394,6 +398,7 @@ impl Replica {
         running.stage.tip.is_whole
             && self.writer.have().contains(next)
             && !self.is_beyond_stop(next)
+            && !self.waits_for_report(next)
             && self.halted().is_none()
     }
 
@@ -435,50 +440,22 @@ impl Replica {
         if self.contradicts_agreed_hash(block).is_some() {
             return self.discard_ahead(number, false).map(|()| false);
         }
-        let reported = self.reported_checkpoint(number);
-        let Some(schedule) = self.writer.position().map(|position| position.schedule) else {
-            return Ok(false);
-        };
-        let Some(running) = &mut self.running else {
-            return Ok(false);
-        };
-        let pushed = running
-            .stage
-            .push(block, stored.timestamp_ms, Provenance::Local, &schedule, reported);
-        match pushed {
-            Ok(CheckpointFinding::AsScheduled) => {}
-            Ok(CheckpointFinding::OtherKind(kind)) => {
-                self.commit_stage()?;
-                self.correct_schedule(number, kind)?;
+        let (timestamp_ms, verification) = (stored.timestamp_ms, stored.verification);
+        match self.push_next(block, timestamp_ms, Provenance::Local, verification)? {
+            Pushed::Staged => Ok(true),
+            // The next turn goes on, or the report that it waits for.
+            Pushed::Relinked | Pushed::NotStarted | Pushed::Refused(StageError::NotComputable { .. }) => {
+                Ok(false)
             }
-            // The checkpoint before it is of the other kind; the next turn goes on.
-            Err(StageError::BrokenLink { got, .. }) if self.relink_to(got)? => return Ok(false),
-            Err(StageError::Store(error)) => {
-                self.drop_stage();
-                return Err(error);
-            }
-            Err(error) => {
+            Pushed::Refused(error) => {
                 tracing::warn!(block = %number, %error, "stored block does not fit what stands below it");
                 let whole = matches!(
                     error,
                     StageError::CheckpointMismatch { .. } | StageError::BreaksState { .. }
                 );
-                return self.discard_ahead(number, whole).map(|()| false);
+                self.discard_ahead(number, whole).map(|()| false)
             }
         }
-        if let Some(running) = &mut self.running
-            && let Some(staged) = running.stage.blocks.last_mut()
-        {
-            staged.stored.verification = stored.verification;
-        }
-        let staged = self
-            .running
-            .as_ref()
-            .map_or(0, |running| running.stage.blocks.len());
-        if schedule.kind_at(number).is_some() || staged >= self.settings.commit_blocks {
-            self.commit_if_due()?;
-        }
-        Ok(true)
     }
 
     /// Removes stored blocks that were not applied, from one up to the end of its period; with the `whole` period

@@ -60,14 +60,26 @@ pub enum ExtendOutcome {
     },
     /// Blocks since the last checkpoint are missing; they have to be filled in first.
     NeedsHistory,
-    /// Blocks without hashes of their own are only taken where a known checkpoint proves them; this one is
-    /// not known yet.
+    /// Blocks without hashes of their own are only taken where a known checkpoint proves them, and a delta document
+    /// that cannot be computed only where its content id is known; that of this checkpoint is not yet.
     NeedsCheckpoint {
         /// The checkpoint.
         block: BlockNumber,
     },
     /// Commits are stopped.
     Halted,
+}
+
+/// What became of the next block.
+pub(super) enum Pushed {
+    /// It is staged.
+    Staged,
+    /// The chain before it was linked again; the block was not taken yet.
+    Relinked,
+    /// It does not follow; nothing of it is staged.
+    Refused(StageError),
+    /// The replica has no state to stand on yet.
+    NotStarted,
 }
 
 /// The blocks of a run from one on.
@@ -111,65 +123,36 @@ impl Replica {
             if self.is_beyond_stop(number) {
                 break;
             }
-            let reported = self.reported_checkpoint(number);
             if let Some(rejected) = self.contradicts_agreed_hash(&fetched.block) {
                 return self.reject(number, rejected, peer);
             }
-            let Some(position) = self.writer.position() else {
-                return Ok(ExtendOutcome::Halted);
-            };
-            let schedule = position.schedule;
-            let Some(running) = &mut self.running else {
-                return Ok(ExtendOutcome::Halted);
-            };
             let provenance = Provenance::Peer(peer.clone());
-            let pushed = running.stage.push(
-                &fetched.block,
-                fetched.timestamp_ms,
-                provenance,
-                &schedule,
-                reported,
-            );
-            match pushed {
-                Ok(CheckpointFinding::AsScheduled) => {}
-                Ok(CheckpointFinding::OtherKind(kind)) => {
-                    self.commit_stage()?;
-                    self.correct_schedule(number, kind)?;
+            match self.push_next(&fetched.block, fetched.timestamp_ms, provenance, verification)? {
+                Pushed::Staged => {
+                    self.counters.unverified_blocks += u64::from(verification == Verification::Unverified);
                 }
-                Err(StageError::BrokenLink { got, .. }) if self.relink_to(got)? => {
-                    // The checkpoint before it is of the other kind; everything is linked again.
-                    return self.extend_as(peer, blocks_from(blocks, number), verification);
+                Pushed::Relinked => return self.extend_as(peer, blocks_from(blocks, number), verification),
+                Pushed::NotStarted => return Ok(ExtendOutcome::Halted),
+                // Nobody's fault: it waits until somebody who can be trusted reports the checkpoint.
+                Pushed::Refused(StageError::NotComputable { number: block }) => {
+                    if block == next {
+                        return Ok(ExtendOutcome::NeedsCheckpoint { block });
+                    }
+                    break;
                 }
-                Err(StageError::Store(error)) => {
-                    self.drop_stage();
-                    return Err(error);
-                }
-                Err(error) => {
+                Pushed::Refused(error) => {
                     let fault = match &error {
                         StageError::NotNext { .. } => PeerFault::WrongNumber,
                         StageError::BrokenLink { .. } => PeerFault::BrokenLink,
                         StageError::BreaksState { .. } => PeerFault::BreaksState,
                         StageError::CheckpointMismatch { .. }
                         | StageError::PeriodNotWhole { .. }
+                        | StageError::NotComputable { .. }
                         | StageError::Store(_) => PeerFault::CheckpointMismatch,
                     };
                     tracing::warn!(peer = %peer, block = %number, %error, "block refused");
                     return self.reject(number, fault, peer);
                 }
-            }
-            if let Some(running) = &mut self.running
-                && let Some(block) = running.stage.blocks.last_mut()
-            {
-                block.stored.verification = verification;
-                self.counters.unverified_blocks += u64::from(verification == Verification::Unverified);
-            }
-            let staged = self
-                .running
-                .as_ref()
-                .map_or(0, |running| running.stage.blocks.len());
-            let is_checkpoint = schedule.kind_at(number).is_some();
-            if is_checkpoint || staged >= self.settings.commit_blocks.div_ceil(2) {
-                self.commit_if_due()?;
             }
         }
         self.commit_if_due()?;
@@ -181,6 +164,46 @@ impl Replica {
             applied: running.stage.tip.number,
             committed: position.state_height,
         })
+    }
+
+    /// Checks and stages the next block, whoever gave it, and commits what is due. Where it shows that the schedule
+    /// of checkpoints is wrong, that is corrected.
+    pub(super) fn push_next(
+        &mut self,
+        block: &HashedBlock,
+        timestamp_ms: u64,
+        provenance: Provenance,
+        verification: Verification,
+    ) -> Result<Pushed, StoreError> {
+        let number = block.number();
+        let reported = self.reported_checkpoint(number);
+        let (Some(running), Some(position)) = (&mut self.running, self.writer.position()) else {
+            return Ok(Pushed::NotStarted);
+        };
+        let schedule = position.schedule;
+        let stage = &mut running.stage;
+        match stage.push(block, timestamp_ms, provenance, &schedule, reported) {
+            Ok(finding) => {
+                if let Some(block) = stage.blocks.last_mut() {
+                    block.stored.verification = verification;
+                }
+                let enough = stage.blocks.len() >= self.settings.commit_blocks.div_ceil(2);
+                if let CheckpointFinding::OtherKind(kind) = finding {
+                    self.commit_stage()?;
+                    self.correct_schedule(number, kind)?;
+                } else if enough || schedule.kind_at(number).is_some() {
+                    self.commit_if_due()?;
+                }
+                Ok(Pushed::Staged)
+            }
+            // The checkpoint before it is of the other kind; everything since then was linked again.
+            Err(StageError::BrokenLink { got, .. }) if self.relink_to(got)? => Ok(Pushed::Relinked),
+            Err(StageError::Store(error)) => {
+                self.drop_stage();
+                Err(error)
+            }
+            Err(error) => Ok(Pushed::Refused(error)),
+        }
     }
 
     /// Commits what is staged once enough of it is gathered, or it has waited long enough.

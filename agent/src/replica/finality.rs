@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use honeygraph_chain::block::HashedBlock;
-use honeygraph_chain::checkpoint::{Anchor, DeltaDocument, DeltaWriter};
+use honeygraph_chain::checkpoint::{Anchor, DeltaDocument, DeltaWriter, PreviousRoot};
 use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::network::CheckpointKind;
 use honeygraph_chain::peer::PeerFault;
@@ -32,8 +32,9 @@ struct Reading {
 const UNDO_ROWS_A_TRANSACTION: usize = 4_096;
 
 impl Replica {
-    /// The content id that somebody trusted reports for a checkpoint: the operator, then the voters, then
-    /// the sources (where they contradict each other, the ones with more weight).
+    /// The content id that somebody trusted reports for a checkpoint of the chain that is followed: the operator,
+    /// then the voters, then the sources that do not stand on another fork (where they contradict each other, the
+    /// ones with more weight).
     pub(super) fn reported_checkpoint(&self, number: BlockNumber) -> Option<ContentId> {
         if let Some((trusted, id)) = self.settings.trusted_checkpoint
             && trusted == number
@@ -46,9 +47,41 @@ impl Replica {
         if let Some(id) = self.named.get(&number) {
             return Some(*id);
         }
+        let here = self.running.as_ref().map(|running| running.tip.reference().hash);
+        self.checkpoint_of_sources(number, here, |source| self.weight_of(source))
+    }
+
+    /// The same for a block of a fork: what is reported on the chain that ends there.
+    pub(super) fn reported_on_fork(&self, block: BlockReference) -> Option<ContentId> {
+        let number = block.number;
+        let trusted = self.settings.trusted_checkpoint.filter(|(at, _)| *at == number);
+        let agreed = || self.agreed_anchor(number).map(|anchor| anchor.state_hash);
+        let named = || self.named.get(&number).copied();
+        let of_sources = || {
+            let weigh = |source: &SourceId| self.weight_of(source);
+            self.checkpoint_of_sources(number, Some(block.hash), weigh)
+        };
+        trusted
+            .map(|(_, id)| id)
+            .or_else(agreed)
+            .or_else(named)
+            .or_else(of_sources)
+    }
+
+    /// The content id that the sources on a chain report for a checkpoint; none where they contradict each other
+    /// with equal weight.
+    fn checkpoint_of_sources(
+        &self,
+        number: BlockNumber,
+        chain: Option<ContentId>,
+        weigh: impl Fn(&SourceId) -> u64,
+    ) -> Option<ContentId> {
         let mut weights: Vec<(ContentId, u64)> = Vec::new();
         for (source, id) in self.reports.get(&number)? {
-            let weight = self.settings.voters.weight(&VoterId(source.to_string())).max(1);
+            let weight = weigh(source);
+            if weight == 0 || chain.is_some_and(|chain| self.stands_elsewhere(source, number, chain)) {
+                continue;
+            }
             match weights.iter_mut().find(|(known, _)| known == id) {
                 Some((_, sum)) => *sum += weight,
                 None => weights.push((*id, weight)),
@@ -57,6 +90,29 @@ impl Replica {
         let (best, weight) = weights.iter().copied().max_by_key(|(_, weight)| *weight)?;
         let contested = weights.iter().any(|(id, other)| *id != best && *other == weight);
         (!contested).then_some(best)
+    }
+
+    /// What a source's word weighs: nothing where it is no voter. Where nobody votes at all, any word counts.
+    pub(super) fn weight_of(&self, source: &SourceId) -> u64 {
+        let voters = &self.settings.voters;
+        if voters.total() == 0 {
+            return 1;
+        }
+        voters.weight(&VoterId(source.to_string()))
+    }
+
+    /// Whether a source stands on a fork that has another block with this number than the chain that ends at a block
+    /// of the tree.
+    fn stands_elsewhere(&self, source: &SourceId, number: BlockNumber, chain: ContentId) -> bool {
+        let (Some(running), Some(view)) = (&self.running, self.sources.get(source)) else {
+            return false;
+        };
+        let tree = &running.tree;
+        let Some(tip) = view.tip.filter(|tip| tree.contains(tip.hash)) else {
+            return false;
+        };
+        let shares = |block: BlockReference| tree.is_on_chain_of(block.hash, chain);
+        !shares(tip) && !tree.at_height(tip.hash, number).is_some_and(shares)
     }
 
     /// The newest checkpoint above the state height that somebody trusted reports.
@@ -83,7 +139,7 @@ impl Replica {
 
     /// The newest checkpoint above the state height that is trusted enough to start from: the operator named
     /// it, or more than half of the configured weight stands behind its content id. Where at most one voter is
-    /// configured, any report will do if there is nothing better.
+    /// configured, its report will do, and before the start any report.
     pub fn newest_supported(&self) -> Option<(BlockNumber, ContentId)> {
         let height = self.writer.position().map(|position| position.state_height);
         let is_ahead = |number: BlockNumber| height.is_none_or(|height| number > height);
@@ -103,13 +159,24 @@ impl Replica {
             .chain(supported)
             .rev()
             .max_by_key(|(number, _)| *number);
-        let may_take_any = self.settings.voters.is_single();
-        newest.or_else(|| may_take_any.then(|| self.newest_reported()).flatten())
+        if newest.is_some() || !self.settings.voters.is_single() {
+            return newest;
+        }
+        // A start may be made from any report, and is unanchored until the voter speaks. Nothing is measured by it.
+        let of_anyone = || {
+            let numbers = self.reports.keys().rev();
+            let mut told = numbers.filter_map(|number| {
+                let id = self.checkpoint_of_sources(*number, None, |_| 1)?;
+                Some((*number, id))
+            });
+            told.next().filter(|_| height.is_none())
+        };
+        self.newest_reported().or_else(of_anyone)
     }
 
     /// The content id that more than half of the configured weight gives a checkpoint, in reports and votes
     /// together. A voter that does both is heard once, with its vote.
-    fn supported_checkpoint(&self, number: BlockNumber) -> Option<ContentId> {
+    pub(super) fn supported_checkpoint(&self, number: BlockNumber) -> Option<ContentId> {
         let reports = self.reports.get(&number).into_iter().flatten();
         let reports = reports.map(|(source, id)| (VoterId(source.to_string()), *id));
         let votes = self.votes.get(&number).into_iter().flatten();
@@ -121,7 +188,7 @@ impl Replica {
     }
 
     /// Learns the checkpoints that a trusted delta document names: its content id was checked.
-    pub fn learn_named(&mut self, document: &DeltaDocument) {
+    pub fn learn_named(&mut self, document: &DeltaDocument) -> Result<(), StoreError> {
         let height = self
             .writer
             .position()
@@ -134,6 +201,7 @@ impl Replica {
                 .map(|delta| (delta.hive_block, delta.hash))
                 .take(MAX_OPEN_CHECKPOINTS),
         );
+        self.learn_previous_root(document)
     }
 
     /// What the voters agree on at a checkpoint, if they do.
@@ -222,7 +290,8 @@ impl Replica {
             self.reports.pop_last();
         }
         self.judge_reports(source)?;
-        self.store_pending_ahead(source)
+        // Blocks may have waited for it, at the front or above a gap.
+        self.take_pending(source)
     }
 
     /// Compares what a source reported with what its own stream computes to.
@@ -262,6 +331,12 @@ impl Replica {
         }
         let record = self.writer.store().view().checkpoint(number)?;
         match record {
+            // Taken as it was reported: what the source's stream computes to is not known yet.
+            Some(record)
+                if record.kind == CheckpointKind::Delta && record.prev_root == PreviousRoot::Unknown =>
+            {
+                Ok(())
+            }
             Some(record) if record.state_hash == id => self.source_votes(source, &record),
             _ if self.is_settled(number) => self.on_mismatch(source, number, id),
             record => {
@@ -280,6 +355,8 @@ impl Replica {
         }
         if let Some(view) = self.sources.get_mut(source) {
             view.mismatches = 0;
+            view.unanchored = false;
+            view.assumed = None;
         }
         self.provenance = self.provenance.split_off(&record.block_num.next());
         match record.anchor() {
@@ -317,7 +394,7 @@ impl Replica {
                 let (number, block) = row?;
                 delta.push(&block.decode(number)?.block().operations);
             }
-            if delta.content_id(number) == id {
+            if delta.content_id(number) == Some(id) {
                 return Ok(Some(Reading {
                     kind: CheckpointKind::Delta,
                     after: chain.last_block,
@@ -392,7 +469,16 @@ impl Replica {
         numbers
             .into_iter()
             .rev()
-            .try_for_each(|number| self.decide(number))
+            .try_for_each(|number| self.decide(number))?;
+        let waited = self
+            .running
+            .as_ref()
+            .map(|running| running.stage.tip.number.next());
+        match waited {
+            // Sources' blocks may have waited for it.
+            Some(next) if anchors.iter().any(|anchor| anchor.block_num == next) => self.after_advance(),
+            _ => Ok(()),
+        }
     }
 
     /// Takes a voter's anchor.
@@ -676,45 +762,5 @@ impl Replica {
         }
         tracing::warn!(checkpoint = %number, blocks = transaction_blocks.len(), "linked again");
         Ok(())
-    }
-
-    /// The content id of the delta at a checkpoint of a fork; none where its period does not start on the
-    /// canonical chain or it would be a full state, which only the followed fork has.
-    pub(super) fn fork_checkpoint_id(
-        &self,
-        checkpoint: BlockReference,
-    ) -> Result<Option<ContentId>, StoreError> {
-        let (Some(running), Some(position)) = (&self.running, self.writer.position()) else {
-            return Ok(None);
-        };
-        if position.schedule.kind_at(checkpoint.number) != Some(CheckpointKind::Delta) {
-            return Ok(None);
-        }
-        let period = position.schedule.period_of(checkpoint.number);
-        let Some(before) = period.start().previous() else {
-            return Ok(None);
-        };
-        let tip = running.tip.reference();
-        let start = running.tree.at_height(checkpoint.hash, before);
-        if start.is_some_and(|start| !running.tree.is_on_chain_of(start.hash, tip.hash)) {
-            return Ok(None);
-        }
-        let view = self.writer.store().view();
-        let Some(chain) = checkpoint_chain_at(&view, before)? else {
-            return Ok(None);
-        };
-        let mut delta = DeltaWriter::new(&chain);
-        for number in period.iter() {
-            let block = match running.tree.at_height(checkpoint.hash, number) {
-                Some(at) => match view.fork_block(at)? {
-                    Some(block) => Some(block),
-                    None => view.block(number)?,
-                },
-                None => view.block(number)?,
-            };
-            let Some(block) = block else { return Ok(None) };
-            delta.push(&block.decode(number)?.block().operations);
-        }
-        Ok(Some(delta.content_id(checkpoint.number)))
     }
 }

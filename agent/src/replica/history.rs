@@ -294,7 +294,10 @@ fn proves_period(
         }
     }
     let whole = record.kind == CheckpointKind::Delta && next == record.block_num.next();
-    Ok(whole.then(|| delta.content_id(record.block_num) == record.state_hash))
+    Ok(delta
+        .content_id(record.block_num)
+        .filter(|_| whole)
+        .map(|id| id == record.state_hash))
 }
 
 /// The hash that a run itself gives to its block `number`.

@@ -9,7 +9,9 @@ mod below;
 mod documents;
 mod extend;
 mod finality;
+mod forks;
 mod history;
+mod previous_root;
 mod recent_leaves;
 mod reorganize;
 mod sources;
@@ -115,6 +117,8 @@ pub struct Replica {
     /// Content ids that sources report for checkpoints above the last irreversible block.
     reports: BTreeMap<BlockNumber, BTreeMap<SourceId, ContentId>>,
     votes: BTreeMap<BlockNumber, BTreeMap<VoterId, Anchor>>,
+    /// Where the voters that are peers stand.
+    voter_tips: BTreeMap<VoterId, BlockReference>,
     /// Content ids that a checkpoint document of somebody trusted names for the checkpoints before it.
     named: BTreeMap<BlockNumber, ContentId>,
     /// The chain of checkpoints that it names.
@@ -149,6 +153,7 @@ impl Replica {
             sources: BTreeMap::new(),
             reports: BTreeMap::new(),
             votes: BTreeMap::new(),
+            voter_tips: BTreeMap::new(),
             named: BTreeMap::new(),
             named_chain: None,
             provenance: BTreeMap::new(),
@@ -206,10 +211,10 @@ impl Replica {
         let stage = Stage::new(CommittedState::of(store)?, tip.clone(), position);
         let tree = self.stored_tree(position)?;
         self.running = Some(Running { tip, stage, tree });
-        Ok(())
+        self.attach_stored_forks()
     }
 
-    /// The tree of the canonical blocks that may still be reorganized, and of the stored forks on top.
+    /// The tree of the canonical blocks that may still be reorganized.
     fn stored_tree(&self, position: &Position) -> Result<ForkTree, StoreError> {
         let view = self.writer.store().view();
         let depth = self.settings.max_reorg_depth;
@@ -247,27 +252,6 @@ impl Replica {
                 break;
             }
             parent = block.hash;
-        }
-        for row in view.fork_blocks() {
-            let (number, block) = row?;
-            let previous = block.previous_hash(number)?;
-            let parent = match number.previous() {
-                Some(before) if !tree.contains(previous) => view
-                    .checkpoint(before)?
-                    .filter(|checkpoint| checkpoint.state_hash == previous)
-                    .and_then(|checkpoint| checkpoint.block_hash),
-                _ => Some(previous),
-            };
-            if let Some(parent) = parent {
-                // What does not attach is an old orphan: kept in the store, not in the tree.
-                let _ = tree.insert(
-                    BlockReference {
-                        number,
-                        hash: block.hash,
-                    },
-                    parent,
-                );
-            }
         }
         Ok(tree)
     }

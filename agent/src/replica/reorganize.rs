@@ -144,7 +144,7 @@ impl Replica {
                 .fork_block(*block)?
                 .ok_or_else(|| StoreError::damaged_block(block.number, "a block of a fork is gone"))?;
             let hashed = fetched.decode(block.number)?;
-            let reported = self.reported_checkpoint(block.number);
+            let reported = self.reported_on_fork(*block);
             let pushed = stage.push(
                 &hashed,
                 fetched.timestamp_ms,
@@ -298,7 +298,7 @@ pub(crate) fn checkpoint_chain_at(
         };
         match (&mut chain, record.kind) {
             (None, CheckpointKind::State) => {
-                let prev_root = (record.root != record.state_hash).then_some(record.root);
+                let prev_root = record.previous_root();
                 return Ok(Some(CheckpointChain {
                     root: record.state_hash,
                     prev_root,

@@ -8,10 +8,11 @@ use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::quorum::VoterId;
 use honeygraph_chain::{BlockNumber, ContentId, Operations};
 
+use super::extend::Pushed;
 use super::tip::{Provenance, StageError};
 use super::{Replica, StoreError};
 use crate::ingest::{SourceCommand, SourceCursor, SourceEvent, SourceEventKind, SourceId};
-use crate::store::StoredBlock;
+use crate::store::{StoredBlock, Verification};
 
 /// What one honeycomb source has shown.
 #[derive(Debug, Default)]
@@ -22,6 +23,12 @@ pub(super) struct SourceView {
     pub(super) head: Option<BlockNumber>,
     /// The last block of its chain that is in the tree.
     pub(super) tip: Option<BlockReference>,
+    /// Nothing is known of its chain before the first block that was heard: that was taken to follow the chain that
+    /// is followed here.
+    pub(super) unanchored: bool,
+    /// The first block with which it left that chain while it was unanchored: it may stand on a fork that left it
+    /// earlier.
+    pub(super) assumed: Option<BlockReference>,
     /// The last block of its chain that is stored above a gap, and not applied yet.
     pub(super) ahead: Option<BlockReference>,
     /// Up to here another chain than this source's is stored above the gap.
@@ -70,6 +77,8 @@ enum Step {
     Diverged(BlockNumber),
     /// It follows this block.
     Take(BlockReference),
+    /// It is taken to follow this one: nothing is known of the source's chain before it.
+    Assume(BlockReference),
 }
 
 /// Checkpoints of a source that are remembered by their place in its log.
@@ -85,6 +94,11 @@ impl SourceView {
                 self.checkpoint_cursors.pop_first();
             }
         }
+    }
+
+    /// Where its log stands after the last block that was taken.
+    pub(super) const fn last_cursor(&self) -> Option<SourceCursor> {
+        self.cursor
     }
 
     /// Where its log stood at a checkpoint, where that is still known.
@@ -125,6 +139,7 @@ impl Replica {
             }
             SourceEventKind::Restarted => {
                 view.tip = None;
+                view.assumed = None;
                 view.ahead = None;
                 view.strays_to = None;
                 view.set_aside = None;
@@ -227,7 +242,7 @@ impl Replica {
     }
 
     /// Takes every waiting block of a source whose parent is here.
-    fn take_pending(&mut self, source: &SourceId) -> Result<(), StoreError> {
+    pub(super) fn take_pending(&mut self, source: &SourceId) -> Result<(), StoreError> {
         loop {
             if let Some(number) = self.source_at_front(source) {
                 self.settle_stage(number)?;
@@ -247,6 +262,12 @@ impl Replica {
                     self.set_aside(source, SetAside::Contradicts(reason));
                 }
                 Step::Take(parent) => {
+                    if let Some(block) = view.pending.pop_front() {
+                        self.take_block(source, parent, block)?;
+                    }
+                }
+                Step::Assume(parent) => {
+                    view.unanchored = true;
                     if let Some(block) = view.pending.pop_front() {
                         self.take_block(source, parent, block)?;
                     }
@@ -276,8 +297,10 @@ impl Replica {
         let Some(before) = block.number.previous() else {
             return Ok(Step::Skip);
         };
-        let waits =
-            !running.stage.tip.is_whole || self.is_beyond_stop(block.number) || self.halted().is_some();
+        let waits = !running.stage.tip.is_whole
+            || self.is_beyond_stop(block.number)
+            || self.waits_for_report(block.number)
+            || self.halted().is_some();
         if waits {
             return Ok(Step::Wait);
         }
@@ -285,8 +308,23 @@ impl Replica {
         let known = view
             .tip
             .filter(|at| at.number == before && running.tree.contains(at.hash));
-        match known.or_else(|| running.tree.at_height(tip.hash, before)) {
-            Some(parent) => Ok(Step::Take(parent)),
+        if let Some(parent) = known {
+            return Ok(Step::Take(parent));
+        }
+        let canonical = running.tree.at_height(tip.hash, before);
+        // Of the blocks that wait the first with operations tells where the source stands.
+        let telling = view
+            .pending
+            .iter()
+            .find(|block| !block.operations.as_slice().is_empty());
+        if let Some(telling) = telling.filter(|_| running.tree.has_forks())
+            && let Some((below, _)) = self.found_in_tree(telling.number, &telling.operations, None)?
+            && let Some(parent) = running.tree.at_height(below.hash, before)
+        {
+            return Ok(Step::Assume(parent));
+        }
+        match canonical {
+            Some(parent) => Ok(Step::Assume(parent)),
             None if before > tip.number => Ok(Step::Wait),
             // At or below what is final: nothing there is taken twice, but it must be the same.
             None if self.is_stored(block)? => Ok(Step::Skip),
@@ -333,6 +371,7 @@ impl Replica {
         let Some(running) = &mut self.running else {
             return Ok(());
         };
+        let mut opened = false;
         if !running.tree.contains(reference.hash) {
             if parent.hash == running.tip.reference().hash {
                 if !self.append(source, &hashed, block.timestamp_ms)? {
@@ -354,6 +393,12 @@ impl Replica {
                 let mut transaction = self.writer.begin();
                 transaction.put_fork_block(number, &StoredBlock::new(&hashed, block.timestamp_ms));
                 transaction.commit()?;
+                opened = true;
+                if let Some(view) = self.sources.get_mut(source)
+                    && view.unanchored
+                {
+                    view.assumed.get_or_insert(reference);
+                }
             }
         }
         let schedule = self.writer.position().map(|position| position.schedule);
@@ -364,8 +409,18 @@ impl Replica {
                 schedule.is_some_and(|schedule| schedule.kind_at(number).is_some()),
             );
         }
+        self.place_again(source)?;
         self.follow_best_fork()?;
-        self.judge_reports(source)
+        self.judge_reports(source)?;
+        if opened { self.find_waiting() } else { Ok(()) }
+    }
+
+    /// Looks again at the blocks of sources that wait until it is known where they stand: a fork has grown.
+    fn find_waiting(&mut self) -> Result<(), StoreError> {
+        let waits = |view: &SourceView| view.tip.is_none() && !view.pending.is_empty();
+        let waiting = self.sources.iter().filter(|(_, view)| waits(view));
+        let waiting: Vec<_> = waiting.map(|(source, _)| source.clone()).collect();
+        waiting.iter().try_for_each(|source| self.take_pending(source))
     }
 
     /// Appends a source's block at the canonical tip. False if it was refused.
@@ -384,40 +439,25 @@ impl Replica {
             self.set_aside(source, SetAside::Contradicts(reason));
             return Ok(false);
         }
-        let reported = self.reported_checkpoint(block.number());
-        let Some(schedule) = self.writer.position().map(|position| position.schedule) else {
-            return Ok(false);
-        };
-        let Some(running) = &mut self.running else {
-            return Ok(false);
-        };
         let provenance = Provenance::Source(source.clone());
-        match running
-            .stage
-            .push(block, timestamp_ms, provenance.clone(), &schedule, reported)
-        {
-            Ok(super::tip::CheckpointFinding::AsScheduled) => self.commit_stage().map(|()| true),
-            Ok(super::tip::CheckpointFinding::OtherKind(kind)) => {
-                self.commit_stage()?;
-                self.correct_schedule(block.number(), kind).map(|()| true)
-            }
-            Err(StageError::Store(error)) => Err(error),
-            Err(StageError::CheckpointMismatch {
+        match self.push_next(block, timestamp_ms, provenance.clone(), Verification::Verified)? {
+            Pushed::Staged => self.commit_stage().map(|()| true),
+            Pushed::Refused(StageError::CheckpointMismatch {
                 number,
                 computed,
                 reported,
             }) => {
                 // Taken unproven; the mismatch is judged with the report.
                 tracing::warn!(%source, %number, %computed, %reported, "checkpoint mismatch");
-                let pushed = running
-                    .stage
-                    .push(block, timestamp_ms, provenance, &schedule, None);
-                if let Err(error) = pushed {
-                    return Err(StoreError::damaged_block(block.number(), error));
+                if let (Some(running), Some(position)) = (&mut self.running, self.writer.position()) {
+                    running
+                        .stage
+                        .push(block, timestamp_ms, provenance, &position.schedule, None)
+                        .map_err(|error| StoreError::damaged_block(block.number(), error))?;
                 }
                 self.commit_stage().map(|()| true)
             }
-            Err(error @ StageError::BreaksState { .. }) => {
+            Pushed::Refused(error @ StageError::BreaksState { .. }) => {
                 let reference = BlockReference {
                     number: block.number(),
                     hash: block.hash(),
@@ -425,8 +465,12 @@ impl Replica {
                 self.refuse_chain(std::slice::from_ref(source), reference, &error)
                     .map(|()| false)
             }
-            Err(error) => {
+            Pushed::Refused(error) => {
                 tracing::error!(%source, block = %block.number(), %error, "block refused");
+                self.forget_view(source);
+                Ok(false)
+            }
+            Pushed::Relinked | Pushed::NotStarted => {
                 self.forget_view(source);
                 Ok(false)
             }
@@ -434,7 +478,7 @@ impl Replica {
     }
 
     /// What the block after one of the tree links to; none where that is not known for its fork.
-    fn link_after(&self, parent: BlockReference) -> Result<Option<ContentId>, StoreError> {
+    pub(super) fn link_after(&self, parent: BlockReference) -> Result<Option<ContentId>, StoreError> {
         let (Some(running), Some(position)) = (&self.running, self.writer.position()) else {
             return Ok(None);
         };
@@ -458,6 +502,7 @@ impl Replica {
     pub(super) fn forget_view(&mut self, source: &SourceId) {
         if let Some(view) = self.sources.get_mut(source) {
             view.tip = None;
+            view.assumed = None;
             view.ahead = None;
             view.pending.clear();
         }
@@ -517,13 +562,17 @@ impl Replica {
         }
     }
 
-    /// Where each source stands, with its weight.
+    /// Where each source and each voter that is a peer stands, with its weight. Peers only repeat what honeycombs
+    /// said, and repeat each other: all of them together weigh less than any source.
     pub(super) fn weighted_views(&self) -> Vec<(ContentId, u64)> {
-        let weigh = |source: &SourceId| self.settings.voters.weight(&VoterId(source.to_string())).max(1);
-        self.sources
-            .iter()
-            .filter_map(|(source, view)| Some((view.tip?.hash, weigh(source))))
-            .collect()
+        let of_peers = self.voter_tips.keys();
+        let of_peers: u64 = of_peers.map(|voter| self.settings.voters.weight(voter)).sum();
+        let weigh = |source: &SourceId| self.weight_of(source).saturating_mul(of_peers.saturating_add(1));
+        let sources = self.sources.iter();
+        let sources = sources.filter_map(|(source, view)| Some((view.tip?.hash, weigh(source))));
+        let peers = self.voter_tips.iter();
+        let peers = peers.map(|(voter, tip)| (tip.hash, self.settings.voters.weight(voter)));
+        sources.chain(peers).collect()
     }
 
     /// After the front has moved: blocks of sources that waited for it, and forks.

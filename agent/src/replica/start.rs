@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use honeygraph_chain::checkpoint::{Anchor, CheckpointChain, DeltaDocument};
+use honeygraph_chain::checkpoint::{Anchor, CheckpointChain, DeltaDocument, PreviousRoot};
 use honeygraph_chain::content_id::ContentHasher;
 use honeygraph_chain::network::CheckpointKind;
 use honeygraph_chain::state::{StateError, StateOverlay};
@@ -20,8 +20,8 @@ pub struct StartDocuments {
     pub state: std::path::PathBuf,
     /// Its content id.
     pub state_id: ContentId,
-    /// The full state before it, where that is known.
-    pub prev_root: Option<ContentId>,
+    /// The full state before it.
+    pub prev_root: PreviousRoot,
     /// The deltas after it, oldest first, without a hole; their content ids were checked.
     pub deltas: Vec<(ContentId, Vec<u8>)>,
     /// The anchor of the last document, where it is known.
@@ -73,15 +73,12 @@ impl Replica {
             prev_root: documents.prev_root,
             deltas: Vec::new(),
         };
-        let mut records = vec![CheckpointRecord {
-            block_num: root_block,
-            kind: CheckpointKind::State,
-            state_hash: documents.state_id,
-            block_hash: None,
-            state_digest: Some(root_digest),
-            root: documents.prev_root.unwrap_or(documents.state_id),
-            prev_root: None,
-        }];
+        let mut records = vec![CheckpointRecord::of_start(
+            root_block,
+            documents.state_id,
+            root_digest,
+            documents.prev_root,
+        )];
         let mut digest = root_digest;
         for (id, delta) in &deltas {
             if delta.root != chain.root || delta.chain != chain.deltas || delta.covered <= chain.last_block {

@@ -78,6 +78,9 @@ pub struct ReplicaStatus {
     pub newest_reported: Option<(BlockNumber, ContentId)>,
     /// The newest one that is trusted enough to start from.
     pub newest_supported: Option<(BlockNumber, ContentId)>,
+    /// A trusted delta whose document names the full state before the one that the replica started from; none where
+    /// that is known.
+    pub previous_root_named_in: Option<ContentId>,
     /// What the voters agree on there, if they do.
     pub newest_agreed: Option<Anchor>,
     /// Checkpoints of this replica that voters contradict: theirs can have no majority any more.
@@ -90,6 +93,8 @@ pub struct ReplicaStatus {
     pub sources: Vec<SourceStatus>,
     /// Forks beside the canonical chain.
     pub forks: Vec<Fork>,
+    /// Lowest block at which a fork may leave the canonical chain.
+    pub lowest_reorganized: Option<BlockNumber>,
     /// Who votes.
     pub voters: Voters,
     /// Counts.
@@ -126,12 +131,14 @@ impl Replica {
             ahead_from: self.ahead_from(newest_reported),
             newest_reported,
             newest_supported,
+            previous_root_named_in: self.previous_root_named_in(),
             newest_agreed: newest_supported.and_then(|(number, _)| self.agreed_anchor(number)),
             conflicts: self.conflicts(),
             held_at: self.stop,
             applied: running.map(|running| running.stage.tip.number),
             sources: sources.collect(),
             forks: forks.unwrap_or_default(),
+            lowest_reorganized: running.map(|running| running.tree.root().number),
             voters: self.settings.voters.clone(),
             counters: self.counters,
         }

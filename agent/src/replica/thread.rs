@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use honeygraph_chain::checkpoint::{Anchor, DeltaDocument};
+use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::peer::PeerId;
 use honeygraph_chain::quorum::VoterId;
 use honeygraph_chain::{BlockNumber, Operations};
@@ -189,11 +190,7 @@ impl ReplicaHandle {
 
     /// See [`Replica::learn_named`].
     pub async fn learn_named(&self, document: DeltaDocument) -> Result<(), ReplicaGone> {
-        self.ask(move |replica| {
-            replica.learn_named(&document);
-            Ok(())
-        })
-        .await
+        self.ask(move |replica| replica.learn_named(&document)).await
     }
 
     /// See [`Replica::fill_history`].
@@ -204,6 +201,16 @@ impl ReplicaHandle {
     /// See [`Replica::store_ahead`].
     pub async fn store_ahead(&self, blocks: Vec<FetchedBlock>) -> Result<AheadOutcome, ReplicaGone> {
         self.ask(move |replica| replica.store_ahead(&blocks)).await
+    }
+
+    /// See [`Replica::hold_fork`].
+    pub async fn hold_fork(&self, blocks: Vec<FetchedBlock>) -> Result<Option<BlockReference>, ReplicaGone> {
+        self.ask(move |replica| replica.hold_fork(&blocks)).await
+    }
+
+    /// See [`Replica::voter_stands`].
+    pub async fn voter_stands(&self, voter: VoterId, tip: Option<BlockReference>) -> Result<(), ReplicaGone> {
+        self.ask(move |replica| replica.voter_stands(voter, tip)).await
     }
 
     /// See [`Replica::learn_checkpoints`].

@@ -115,6 +115,11 @@ pub(super) enum StageError {
     },
     #[error("blocks since checkpoint {checkpoint} are missing; they come first")]
     PeriodNotWhole { checkpoint: BlockNumber },
+    #[error(
+        "the delta document of checkpoint {number} cannot be computed: the full state before the one that this \
+         replica started from is not known"
+    )]
+    NotComputable { number: BlockNumber },
     #[error("block {number} cannot be applied: {reason}")]
     BreaksState { number: BlockNumber, reason: String },
     #[error("checkpoint {number} computes to {computed}, reported is {reported}")]
@@ -315,17 +320,24 @@ impl Stage {
         reported: Option<ContentId>,
     ) -> Result<(ContentId, CheckpointKind, Option<Vec<u8>>), StageError> {
         let delta = self.tip.delta.content_id(number);
-        if reported == Some(delta) || (scheduled == CheckpointKind::Delta && reported.is_none()) {
+        if scheduled == CheckpointKind::Delta {
+            match (delta, reported) {
+                (None, None) => return Err(StageError::NotComputable { number }),
+                // Taken as it is reported, unproven: a later document tells what is needed to compute it.
+                (None, Some(reported)) => return Ok((reported, CheckpointKind::Delta, None)),
+                (Some(delta), None) => return Ok((delta, CheckpointKind::Delta, None)),
+                (Some(_), Some(_)) => {}
+            }
+        }
+        if let Some(delta) = delta.filter(|_| delta == reported) {
             return Ok((delta, CheckpointKind::Delta, None));
         }
         let (state, document) = self.state_document(number)?;
         match reported {
             Some(reported) if reported != state => {
-                let computed = if scheduled == CheckpointKind::Delta {
-                    delta
-                } else {
-                    state
-                };
+                let computed = delta
+                    .filter(|_| scheduled == CheckpointKind::Delta)
+                    .unwrap_or(state);
                 Err(StageError::CheckpointMismatch {
                     number,
                     computed,

@@ -140,7 +140,7 @@ impl ChainWalk {
             (CheckpointKind::State, _) => Some(CheckpointChain {
                 last_block: number,
                 root: record.state_hash,
-                prev_root: (record.root != record.state_hash).then_some(record.root),
+                prev_root: record.previous_root(),
                 deltas: Vec::new(),
             }),
             (CheckpointKind::Delta, _) => None,
@@ -155,7 +155,9 @@ impl ChainWalk {
         }
         match (record.kind, delta, from) {
             (CheckpointKind::Delta, Some(delta), Some(from)) => {
-                let computed = delta.content_id(number);
+                let Some(computed) = delta.content_id(number) else {
+                    return CheckpointFinding::NotComputable;
+                };
                 if computed == record.state_hash {
                     CheckpointFinding::Proven
                 } else {

@@ -123,6 +123,12 @@ impl Store {
         Ok((store, writer, recovery))
     }
 
+    /// Whether the store in a directory was started from a document, without opening it.
+    pub fn was_started(directory: &Path) -> bool {
+        let last = LastCommitFile::new(directory).read();
+        last.is_ok_and(|last| last.is_some_and(|last| last.commits > 0))
+    }
+
     /// The store as it is now; later commits do not change what the view shows.
     pub fn view(&self) -> View {
         View::new(self.database.snapshot(), Arc::clone(&self.keyspaces))

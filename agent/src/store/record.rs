@@ -1,7 +1,7 @@
 //! Encoding of stored values.
 
 use honeygraph_chain::block::{Block, HashedBlock};
-use honeygraph_chain::checkpoint::{Anchor, CheckpointChain};
+use honeygraph_chain::checkpoint::{Anchor, CheckpointChain, PreviousRoot};
 use honeygraph_chain::network::CheckpointKind;
 use honeygraph_chain::state::{Leaf, LeafChange};
 use honeygraph_chain::{BlockNumber, ContentId, JsonValue, PathKey, StateDigest};
@@ -132,10 +132,11 @@ pub struct CheckpointRecord {
     pub block_hash: Option<ContentId>,
     /// Digest of the state after the block, if it was applied here.
     pub state_digest: Option<StateDigest>,
-    /// Content id of the last full state before it.
+    /// Content id of the last full state before it; a full state with none before it, or none that is known, names
+    /// itself.
     pub root: ContentId,
-    /// Content id of the full state before that.
-    pub prev_root: Option<ContentId>,
+    /// The full state before that.
+    pub prev_root: PreviousRoot,
 }
 
 impl CheckpointRecord {
@@ -147,6 +148,51 @@ impl CheckpointRecord {
             state_hash: self.state_hash,
             state_digest: self.state_digest?,
         })
+    }
+
+    /// What the deltas after a full state say of the full state before it.
+    pub fn previous_root(&self) -> PreviousRoot {
+        match self.prev_root {
+            _ if self.root != self.state_hash => PreviousRoot::Known(self.root),
+            PreviousRoot::Unknown => PreviousRoot::Unknown,
+            PreviousRoot::None | PreviousRoot::Known(_) => PreviousRoot::None,
+        }
+    }
+
+    /// The same checkpoint once the full state before the last one, or before itself, is known.
+    #[must_use]
+    pub const fn with_previous_root(self, previous: PreviousRoot) -> Self {
+        match (self.kind, previous) {
+            (CheckpointKind::Delta, _)
+            | (CheckpointKind::State, PreviousRoot::None | PreviousRoot::Unknown) => Self {
+                prev_root: previous,
+                ..self
+            },
+            (CheckpointKind::State, PreviousRoot::Known(root)) => Self {
+                root,
+                prev_root: PreviousRoot::Unknown,
+                ..self
+            },
+        }
+    }
+
+    /// The record of a full state that a replica starts from.
+    pub const fn of_start(
+        block_num: BlockNumber,
+        state_hash: ContentId,
+        state_digest: StateDigest,
+        previous: PreviousRoot,
+    ) -> Self {
+        let record = Self {
+            block_num,
+            kind: CheckpointKind::State,
+            state_hash,
+            block_hash: None,
+            state_digest: Some(state_digest),
+            root: state_hash,
+            prev_root: PreviousRoot::Unknown,
+        };
+        record.with_previous_root(previous)
     }
 
     /// The record of the checkpoint that makes `after` out of `before`.

@@ -1,4 +1,4 @@
-use honeygraph_chain::checkpoint::CheckpointChain;
+use honeygraph_chain::checkpoint::{CheckpointChain, PreviousRoot};
 use honeygraph_chain::network::{CheckpointKind, CheckpointSchedule};
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId, StateDigest};
 
@@ -170,7 +170,7 @@ fn format_1_gets_its_index_of_checkpoints() {
         block_hash: None,
         state_digest: None,
         root: ContentId::of(b"root"),
-        prev_root: None,
+        prev_root: PreviousRoot::None,
     };
     {
         let (store, ..) = open(directory.path());

@@ -33,6 +33,14 @@ pub(super) enum Fetched {
 }
 
 impl Fetched {
+    /// The block, where it has a link.
+    pub(super) fn linked(self) -> Option<FetchedBlock> {
+        match self {
+            Self::Linked(fetched) => Some(fetched),
+            Self::Operations { .. } => None,
+        }
+    }
+
     pub(super) fn number(&self) -> BlockNumber {
         match self {
             Self::Linked(fetched) => fetched.block.number(),
@@ -92,32 +100,34 @@ pub(super) async fn fetch(
     traffic: &Traffic,
 ) -> Answer {
     match order.kind {
-        FetchKind::Batch => fetch_batch(client, url, network, schedule, order, traffic).await,
+        FetchKind::Batch => {
+            let request = BatchRequest {
+                network,
+                range: order.range,
+                timeout: order.timeout,
+                traffic,
+            };
+            fetch_range(client, url, schedule, request).await
+        }
         FetchKind::Single => fetch_singly(client, url, order, traffic).await,
     }
 }
 
-async fn fetch_batch(
+/// Asks a peer for a range over the batch wire.
+pub(super) async fn fetch_range(
     client: &PeerClient,
     url: &PeerUrl,
-    network: &NetworkName,
     schedule: CheckpointSchedule,
-    order: &FetchOrder,
-    traffic: &Traffic,
+    request: BatchRequest<'_>,
 ) -> Answer {
-    let request = BatchRequest {
-        network,
-        range: order.range,
-        timeout: order.timeout,
-        traffic,
-    };
+    let range = request.range;
     let batch = client.blocks(url, request).await;
     let mut fault = match batch.outcome {
         BatchOutcome::Whole(BatchExtent::Complete | BatchExtent::Cut) => None,
         BatchOutcome::Failed(error) => Some(fault_of(error)),
     };
     let bytes = batch.blocks.iter().map(|block| block.bytes.len() as u64).sum();
-    let blocks = match check_blocks_off_thread(batch.blocks, order.range, schedule).await {
+    let blocks = match check_blocks_off_thread(batch.blocks, range, schedule).await {
         Ok(checked) => {
             fault = checked.fault.map(FetchFault::Peer).or(fault);
             checked.blocks
@@ -183,27 +193,28 @@ fn from_reported(reported: ReportedBlock) -> Result<Fetched, FetchFault> {
     if reported.is_reverted {
         return Err(PeerFault::NotFound.into());
     }
-    let content_id = |hash: &Option<crate::wire::shapes::ReportedHash>| -> Option<ContentId> {
-        hash.as_ref().and_then(|hash| hash.0.parse().ok())
-    };
-    let timestamp_ms = milliseconds(reported.timestamp);
-    if let (Some(hash), Some(previous_hash)) =
-        (content_id(&reported.hash), content_id(&reported.previous_hash))
-    {
-        let block = HashedBlock::from(Block {
-            number: reported.number,
-            previous_hash,
-            operations: reported.operations.clone(),
-        });
-        if block.hash() == hash {
-            return Ok(Fetched::Linked(FetchedBlock { block, timestamp_ms }));
-        }
+    if let Some(fetched) = linked_of(&reported) {
+        return Ok(Fetched::Linked(fetched));
     }
     Ok(Fetched::Operations {
         number: reported.number,
         operations: reported.operations,
-        timestamp_ms,
+        timestamp_ms: milliseconds(reported.timestamp),
     })
+}
+
+/// The block with its link, where its hash is one of ours.
+pub(super) fn linked_of(reported: &ReportedBlock) -> Option<FetchedBlock> {
+    let content_id = |hash: &Option<crate::wire::shapes::ReportedHash>| -> Option<ContentId> {
+        hash.as_ref().and_then(|hash| hash.0.parse().ok())
+    };
+    let block = HashedBlock::from(Block {
+        number: reported.number,
+        previous_hash: content_id(&reported.previous_hash)?,
+        operations: reported.operations.clone(),
+    });
+    let timestamp_ms = milliseconds(reported.timestamp);
+    (content_id(&reported.hash) == Some(block.hash())).then_some(FetchedBlock { block, timestamp_ms })
 }
 
 fn milliseconds(timestamp: Option<UnixMillis>) -> u64 {

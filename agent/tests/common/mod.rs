@@ -165,6 +165,11 @@ impl Network {
         self.honeycomb.produce(blocks).unwrap();
     }
 
+    /// A second honeycomb that goes its own way after a block.
+    pub(crate) fn fork(&self, at: BlockNumber) -> HoneycombNode {
+        HoneycombNode::start(self.honeycomb.read(|chain| chain.fork(at, 2)).unwrap())
+    }
+
     /// First block of the chain.
     pub(crate) fn first_block(&self) -> BlockNumber {
         self.honeycomb.read(ReferenceChain::genesis_block).next()

@@ -11,6 +11,7 @@ use honeygraph_agent::dgraph::projection::{
 use honeygraph_agent::replica::{FetchedBlock, Replica, ReplicaSettings, StartDocuments};
 use honeygraph_agent::store::{Store, StoreSettings};
 use honeygraph_chain::block::{Block, HashedBlock};
+use honeygraph_chain::checkpoint::PreviousRoot;
 use honeygraph_chain::{Operation, Operations};
 use honeygraph_honeycomb::generator::GeneratorSettings;
 use honeygraph_honeycomb::reference_chain::{ChainSettings, ReferenceChain};
@@ -56,7 +57,7 @@ impl Log {
         let documents = StartDocuments {
             state: genesis,
             state_id: chain.genesis_id(),
-            prev_root: None,
+            prev_root: PreviousRoot::None,
             deltas: Vec::new(),
             anchor: None,
         };

@@ -322,7 +322,8 @@ impl Walk<'_> {
             }
             return given;
         };
-        let delta = std::mem::replace(&mut replica.delta, DeltaWriter::new(&replica.chain)).document(number);
+        let delta = std::mem::replace(&mut replica.delta, DeltaWriter::new(&replica.chain));
+        let delta = delta.document(number).unwrap_or_default();
         let computed = match kind {
             CheckpointKind::Delta => Ok(ContentId::of(&delta)),
             CheckpointKind::State => state_content_id(number, &replica.state),

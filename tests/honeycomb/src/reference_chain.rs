@@ -337,7 +337,8 @@ impl ReferenceChain {
         let number = self.head.number;
         let document = match kind {
             CheckpointKind::Delta => {
-                std::mem::replace(&mut self.delta, DeltaWriter::new(&self.checkpoints)).document(number)
+                let delta = std::mem::replace(&mut self.delta, DeltaWriter::new(&self.checkpoints));
+                delta.document(number).unwrap_or_default()
             }
             CheckpointKind::State => {
                 let mut writer = StateDocumentWriter::new(number);

@@ -106,7 +106,7 @@ fn a_replay_by_the_chain_rules_reaches_the_same_state() {
             CheckpointKind::Delta => {
                 let written = DeltaDocument::parse(&checkpoint.document).unwrap();
                 assert_eq!(written.covered, block.number());
-                ContentId::of(&delta.document(block.number()))
+                delta.content_id(block.number()).unwrap()
             }
             CheckpointKind::State => state_content_id(block.number(), &state).unwrap(),
         };

@@ -5,10 +5,15 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 
+use honeygraph_chain::ContentId;
+use honeygraph_chain::checkpoint::PreviousRoot;
+use honeygraph_chain::network::CheckpointKind;
+
 use super::anchors::everything;
 use crate::api::Node;
 use crate::api::error::ApiError;
 use crate::api::extract::Parameters;
+use crate::store::CheckpointRecord;
 use crate::wire::shapes::{CheckpointEntry, Checkpoints, ErrorAnswer, MAX_LISTED_CHECKPOINTS};
 
 /// The checkpoints in a range, lowest first, at most 1,000.
@@ -36,8 +41,11 @@ pub(super) async fn checkpoints(
                 state_hash: record.state_hash,
                 block_hash: record.block_hash,
                 state_digest: record.state_digest,
-                root: Some(record.root),
-                prev_root: record.prev_root,
+                root: root(&record),
+                prev_root: match record.prev_root {
+                    PreviousRoot::Known(id) => Some(id),
+                    PreviousRoot::None | PreviousRoot::Unknown => None,
+                },
                 document_bytes: view.document_bytes(record.state_hash)?,
             });
         }
@@ -46,4 +54,14 @@ pub(super) async fn checkpoints(
     Ok(Json(Checkpoints {
         checkpoints: entries.await?.into_iter().collect(),
     }))
+}
+
+/// The last full state before a checkpoint. None where it, or for a delta the one before that, is not known here: a
+/// `prevRoot` that is absent beside it means that there is none.
+fn root(record: &CheckpointRecord) -> Option<ContentId> {
+    let known = match record.kind {
+        CheckpointKind::State => record.previous_root(),
+        CheckpointKind::Delta => record.prev_root,
+    };
+    (known != PreviousRoot::Unknown).then_some(record.root)
 }

@@ -255,12 +255,13 @@ fn delta(view: &View, record: &CheckpointRecord) -> Result<Vec<u8>, ApiError> {
     if next <= period.end() {
         return Err(not_here("blocks of its period are not here"));
     }
-    if writer.content_id(record.block_num) != record.state_hash {
+    if writer.content_id(record.block_num) != Some(record.state_hash) {
         return Err(not_here(
-            "the checkpoints since the last full state are not all known here",
+            "the checkpoints since the last full state, or that one, are not all known here",
         ));
     }
-    Ok(writer.document(record.block_num))
+    let document = writer.document(record.block_num);
+    document.ok_or_else(|| not_here("the full state before the last one is not known here"))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::peers::url::PeerUrl;
 use crate::wire::batch::MAX_BLOCK_BYTES;
 use crate::wire::shapes::{
     AnchorAnswer, Anchors, Capabilities, CheckpointEntry, Checkpoints, FullBlock, FullBlockError, HashAnswer,
-    Head, PeerEntries, ReportedBlock,
+    Head, PeerEntries, ReportedBlock, SyncStatus,
 };
 
 /// Most bytes of an answer about a node or a block's hash (256 KiB).
@@ -78,6 +78,12 @@ impl PeerClient {
             Err(FetchError::Peer(PeerFault::NotFound)) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Where a peer stands.
+    pub async fn status(&self, peer: &PeerUrl) -> Result<SyncStatus, FetchError> {
+        self.get(peer.call(&["api", "sync", "status"], &[]), MAX_LIST_ANSWER)
+            .await
     }
 
     /// A peer's head.

@@ -1,6 +1,7 @@
 //! Blocks, checkpoints and intervals.
 
 use fjall::Readable as _;
+use honeygraph_chain::checkpoint::PreviousRoot;
 use honeygraph_chain::interval::IntervalSet;
 use honeygraph_chain::network::{CheckpointKind, CheckpointSchedule};
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId, StateDigest};
@@ -223,8 +224,11 @@ impl Check<'_> {
             let reason = format!("its digest is {named}, beside its block stands {digest}");
             self.report.problem(&place, reason, Remedy::ComputeAgain);
         }
-        if record.kind == CheckpointKind::State && record.prev_root.is_some() {
-            let reason = "a full state with the root of a delta";
+        let names_none = record.root == record.state_hash;
+        if names_none
+            && (record.kind == CheckpointKind::Delta || matches!(record.prev_root, PreviousRoot::Known(_)))
+        {
+            let reason = "its own content id stands for the full state before it";
             self.report.problem(&place, reason, Remedy::ComputeAgain);
         }
         let index = self

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use honeygraph_chain::checkpoint::{CheckpointChain, DeltaWriter};
 use honeygraph_chain::network::CheckpointKind;
-use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
+use honeygraph_chain::{BlockNumber, BlockRange};
 
 use super::format::{BlockRecord, Header, PIECE_BYTES, Record, RecordWriter, StartHeader};
 use super::{ProgressFn, TransferError, TransferPart, TransferProgress};
@@ -243,14 +243,9 @@ fn start_documents(
 /// The chain of checkpoints right after a full state.
 fn chain_at(state: &CheckpointRecord) -> CheckpointChain {
     CheckpointChain {
-        prev_root: prev_root(state),
+        prev_root: state.previous_root(),
         ..CheckpointChain::from_state(state.block_num, state.state_hash)
     }
-}
-
-/// The full state before a full state.
-pub(super) fn prev_root(state: &CheckpointRecord) -> Option<ContentId> {
-    (state.root != state.state_hash).then_some(state.root)
 }
 
 /// A delta document: as it is stored, or computed from the blocks of its period.
@@ -276,6 +271,6 @@ fn delta_document(
         delta.push(&block.decode(number)?.block().operations);
         count += 1;
     }
-    let whole = count == period.len() && delta.content_id(record.block_num) == record.state_hash;
-    Ok(whole.then(|| delta.document(record.block_num)))
+    let whole = count == period.len() && delta.content_id(record.block_num) == Some(record.state_hash);
+    Ok(delta.document(record.block_num).filter(|_| whole))
 }

@@ -8,7 +8,6 @@ use honeygraph_chain::block::HashedBlock;
 use honeygraph_chain::peer::PeerId;
 use honeygraph_chain::{BlockNumber, ContentId};
 
-use super::export::prev_root;
 use super::format::{BlockRecord, Record, RecordReader};
 use super::inspect::{Inspected, inspect};
 use super::{ProgressFn, TransferError, TransferPart, TransferProgress};
@@ -261,7 +260,7 @@ impl DocumentFiles {
         Some(StartDocuments {
             state: path.clone(),
             state_id: *state_id,
-            prev_root: prev_root(state),
+            prev_root: state.previous_root(),
             deltas: self.deltas.clone(),
             anchor: last.anchor(),
         })

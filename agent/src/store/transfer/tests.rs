@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use honeygraph_chain::block::HashedBlock;
+use honeygraph_chain::checkpoint::PreviousRoot;
 use honeygraph_chain::{BlockNumber, BlockRange};
 
 use super::format::{BlockRecord, Record, RecordReader, RecordWriter};
@@ -171,7 +172,7 @@ fn stored_delta_documents_are_handed_on() {
     let documents = StartDocuments {
         state: home.file("genesis.json", document),
         state_id: *state_id,
-        prev_root: None,
+        prev_root: PreviousRoot::None,
         deltas,
         anchor: None,
     };

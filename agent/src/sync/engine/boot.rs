@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use honeygraph_chain::checkpoint::{Anchor, DeltaDocument};
+use honeygraph_chain::checkpoint::{Anchor, DeltaDocument, PreviousRoot};
 use honeygraph_chain::peer::PeerId;
+use honeygraph_chain::quorum::{Agreement, VoterId, Voters};
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 
 use super::{Done, SyncEngine};
@@ -43,6 +44,8 @@ struct Plan {
     anchor: Option<Anchor>,
     peers: Vec<PeerUrl>,
     gateways: Vec<PeerUrl>,
+    /// The voters that are peers.
+    voters: Vec<(VoterId, u32, PeerUrl)>,
     genesis: Option<(PathBuf, Option<ContentId>)>,
     only_genesis: bool,
     /// Whether a checkpoint that only a peer vouches for will do.
@@ -104,6 +107,19 @@ impl SyncEngine {
                 .map(|(_, peer)| peer.url.clone())
                 .collect(),
             gateways: self.settings.ipfs_gateways.clone(),
+            voters: self
+                .registry
+                .voters()
+                .filter(|(_, peer, _)| peer.is_alive)
+                .map(|(_, peer, voter)| {
+                    let weight = self.settings.voters.weight(voter);
+                    (
+                        voter.clone(),
+                        u32::try_from(weight).unwrap_or(u32::MAX),
+                        peer.url.clone(),
+                    )
+                })
+                .collect(),
             genesis,
             only_genesis,
             may_trust_peers: !has_voters && status.voters.is_single(),
@@ -159,7 +175,7 @@ async fn start(client: &PeerClient, replica: &ReplicaHandle, plan: Plan) -> Resu
                 .to_owned(),
         );
     };
-    match fetch_documents(client, &plan, id).await {
+    match fetch_documents(client, &plan, number, id).await {
         Ok(documents) => replica
             .start_from(documents)
             .await
@@ -193,7 +209,7 @@ async fn start_from_genesis(replica: &ReplicaHandle, plan: &Plan) -> Result<(), 
     let documents = StartDocuments {
         state: path.clone(),
         state_id: found,
-        prev_root: None,
+        prev_root: PreviousRoot::None,
         deltas: Vec::new(),
         anchor: None,
     };
@@ -234,7 +250,12 @@ async fn newest_of_peers(client: &PeerClient, plan: &Plan) -> Option<(BlockNumbe
 }
 
 /// Fetches a checkpoint's document and the ones that it builds on, each by its content id.
-async fn fetch_documents(client: &PeerClient, plan: &Plan, id: ContentId) -> Result<StartDocuments, String> {
+async fn fetch_documents(
+    client: &PeerClient,
+    plan: &Plan,
+    number: BlockNumber,
+    id: ContentId,
+) -> Result<StartDocuments, String> {
     tokio::fs::create_dir_all(&plan.directory)
         .await
         .map_err(|error| format!("{}: {error}", plan.directory.display()))?;
@@ -244,7 +265,7 @@ async fn fetch_documents(client: &PeerClient, plan: &Plan, id: ContentId) -> Res
         let documents = StartDocuments {
             state: newest,
             state_id: id,
-            prev_root: None,
+            prev_root: previous_root(client, plan, number, id).await,
             deltas: Vec::new(),
             anchor: plan.anchor,
         };
@@ -268,6 +289,48 @@ async fn fetch_documents(client: &PeerClient, plan: &Plan, id: ContentId) -> Res
         deltas,
         anchor: plan.anchor,
     })
+}
+
+/// The full state before a full state, as far as those that decide where to start say the same of it: more than half
+/// of the weight of the voters that are peers, or where nobody is a voter of the peers that are asked. The document
+/// itself does not name it.
+async fn previous_root(client: &PeerClient, plan: &Plan, number: BlockNumber, id: ContentId) -> PreviousRoot {
+    if plan
+        .genesis
+        .as_ref()
+        .is_some_and(|(_, genesis)| *genesis == Some(id))
+    {
+        return PreviousRoot::None;
+    }
+    let strangers = || {
+        let named = plan.peers.iter().take(PEERS_ASKED);
+        named
+            .map(|url| (VoterId(url.to_string()), 1, url.clone()))
+            .collect()
+    };
+    let asked: Vec<_> = if plan.voters.is_empty() && plan.may_trust_peers {
+        strangers()
+    } else {
+        plan.voters.clone()
+    };
+    let mut cast = Vec::new();
+    for (voter, _, url) in &asked {
+        let told = client
+            .checkpoints(url, BlockRange::single(number))
+            .await
+            .unwrap_or_default();
+        let entry = told.into_iter().find(|entry| entry.state_hash == id);
+        cast.extend(entry.and_then(|entry| Some((voter.clone(), entry.root?))));
+    }
+    let voters = Voters::new(asked.into_iter().map(|(voter, weight, _)| (voter, weight)));
+    match voters.decide(cast) {
+        Agreement::Agreed { value, .. } if value == id => PreviousRoot::None,
+        Agreement::Agreed { value, .. } => PreviousRoot::Known(value),
+        Agreement::Conflict | Agreement::Undecided => {
+            tracing::info!(%number, %id, "the full state before the start is not known; a later checkpoint names it");
+            PreviousRoot::Unknown
+        }
+    }
 }
 
 /// Reads a document that is to be held in memory; none if it is larger than a delta is, as a full state may be.

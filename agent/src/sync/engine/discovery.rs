@@ -133,16 +133,22 @@ impl SyncEngine {
                     tracing::info!(%peer, ?profile, "peer answers");
                 }
                 let profile = self.provable(profile);
-                self.step(Event::PeerSeen { peer, profile, score });
+                self.step(Event::PeerSeen {
+                    peer: peer.clone(),
+                    profile,
+                    score,
+                });
                 if !was_alive {
                     self.ask_voters();
                 }
+                self.look_at_forks_of(&peer);
                 self.on_status();
             }
             Err(error) => {
                 let was_alive = self.registry.get(&peer).is_some_and(|known| known.is_alive);
                 if was_alive {
                     tracing::info!(%peer, %error, "peer does not answer");
+                    self.forget_stand_of(&peer);
                 }
                 if self.registry.on_silence(&peer) {
                     self.step(Event::PeerRemoved { peer });

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use honeygraph_chain::checkpoint::PreviousRoot;
 use honeygraph_chain::network::CheckpointKind;
 use honeygraph_chain::peer::PeerFault;
 use honeygraph_chain::planner::Event;
@@ -244,8 +245,8 @@ fn agreed_records(
             match voters.decide(cast) {
                 Agreement::Agreed { value, .. } => entries
                     .iter()
-                    .find(|(_, entry)| (entry.state_hash, entry.block_hash, entry.state_digest) == value)
-                    .and_then(|(_, entry)| record_of(entry)),
+                    .filter(|(_, entry)| (entry.state_hash, entry.block_hash, entry.state_digest) == value)
+                    .find_map(|(_, entry)| record_of(entry)),
                 Agreement::Conflict | Agreement::Undecided => {
                     tracing::debug!(block = %first.block_num, "the voters do not agree on this checkpoint yet");
                     None
@@ -263,6 +264,6 @@ fn record_of(entry: &CheckpointEntry) -> Option<CheckpointRecord> {
         block_hash: entry.block_hash,
         state_digest: entry.state_digest,
         root: entry.root?,
-        prev_root: entry.prev_root,
+        prev_root: entry.prev_root.map_or(PreviousRoot::None, PreviousRoot::Known),
     })
 }

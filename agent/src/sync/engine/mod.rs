@@ -7,6 +7,7 @@ mod boot;
 mod claims;
 mod commands;
 mod discovery;
+mod forks;
 mod front;
 mod history;
 mod mode;
@@ -77,6 +78,7 @@ enum Done {
     Heard(Heard),
     Registration(Registration),
     Voted(Voted),
+    LookedAtForks(forks::Looked),
     Named {
         id: ContentId,
         learned: bool,
@@ -129,6 +131,9 @@ pub struct SyncEngine {
     named: Option<ContentId>,
     naming: bool,
     looking_at_front: bool,
+    /// Voters whose chains are looked at now, and when the forks that each holds were looked at last.
+    looking: BTreeSet<PeerId>,
+    looked_at_tips: BTreeMap<PeerId, Instant>,
     asking_voters: BTreeSet<PeerId>,
     voted_once: BTreeSet<PeerId>,
     probing: BTreeSet<PeerId>,
@@ -242,6 +247,8 @@ impl SyncEngine {
             named: None,
             naming: false,
             looking_at_front: false,
+            looking: BTreeSet::new(),
+            looked_at_tips: BTreeMap::new(),
             asking_voters: BTreeSet::new(),
             voted_once: BTreeSet::new(),
             probing: BTreeSet::new(),
@@ -321,6 +328,7 @@ impl SyncEngine {
             Done::Heard(heard) => self.on_heard(heard),
             Done::Registration(registration) => self.on_registration(registration),
             Done::Voted(voted) => self.on_voted(&voted),
+            Done::LookedAtForks(looked) => self.on_looked(&looked),
             Done::Named { id, learned } => {
                 self.naming = false;
                 if learned {

@@ -76,25 +76,31 @@ impl SyncEngine {
         }
     }
 
-    /// Far behind a checkpoint that most of the weight stands behind, fetches its document: a delta names every checkpoint since the last
-    /// full state, and so proves the periods in between before anything of them is committed.
+    /// Far behind a checkpoint that most of the weight stands behind, fetches its document: a delta names every
+    /// checkpoint since the last full state, and so proves the periods in between before anything of them is
+    /// committed. It also names the full state before that, which a node that started from a full state alone needs
+    /// to compute deltas.
     pub(super) fn learn_named_checkpoints(&mut self) {
         let schedule = self.schedule();
         let status = self.status.borrow().clone();
-        let (Some(position), Some((number, id))) = (&status.position, status.newest_supported) else {
+        let Some(position) = &status.position else { return };
+        let far = |number: BlockNumber| number.distance_from(position.state_height) > schedule.delta_interval;
+        let supported = status.newest_supported.filter(|(number, _)| far(*number));
+        let wanted = status.previous_root_named_in.or(supported.map(|(_, id)| id));
+        let Some(id) = wanted.filter(|id| !self.naming && self.named != Some(*id)) else {
             return;
         };
-        let far = number.distance_from(position.state_height) > schedule.delta_interval;
-        if self.naming || self.named == Some(id) || !far {
-            return;
-        }
         let urls: Vec<PeerUrl> = self
             .registry
             .iter()
             .filter(|(_, peer)| peer.is_alive)
             .map(|(_, peer)| peer.url.clone())
             .collect();
-        if urls.is_empty() {
+        let gateways = match status.previous_root_named_in {
+            Some(_) => self.settings.ipfs_gateways.clone(),
+            None => Vec::new(),
+        };
+        if urls.is_empty() && gateways.is_empty() {
             return;
         }
         self.naming = true;
@@ -106,8 +112,14 @@ impl SyncEngine {
                 tracing::warn!(directory = %directory.display(), %error, "no place for documents");
                 return Done::Named { id, learned: false };
             }
-            for url in urls {
-                if let Err(error) = client.document(&url, id, &target).await {
+            let peers = urls.into_iter().map(|url| (url, false));
+            for (url, is_gateway) in peers.chain(gateways.into_iter().map(|url| (url, true))) {
+                let fetched = if is_gateway {
+                    client.ipfs_file(&url, id, &target).await
+                } else {
+                    client.document(&url, id, &target).await
+                };
+                if let Err(error) = fetched {
                     tracing::debug!(%url, %id, %error, "no document");
                     continue;
                 }

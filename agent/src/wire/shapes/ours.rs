@@ -180,11 +180,12 @@ pub struct CheckpointEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub state_digest: Option<StateDigest>,
-    /// Content id of the last full state before it.
+    /// Content id of the last full state before it; its own where there is none. Absent, with `prevRoot`, where the
+    /// node started from a full state and does not know the one before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub root: Option<ContentId>,
-    /// Content id of the full state before that.
+    /// Content id of the full state before that. A delta that has `root` and not this has none before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub prev_root: Option<ContentId>,
