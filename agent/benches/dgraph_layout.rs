@@ -18,6 +18,8 @@
 mod beside;
 #[path = "../tests/dgraph/cluster.rs"]
 mod cluster;
+#[path = "dgraph_layout/javascript.rs"]
+mod javascript;
 #[path = "dgraph_layout/layout.rs"]
 mod layout;
 #[path = "fill/machine.rs"]

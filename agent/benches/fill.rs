@@ -17,17 +17,20 @@
 mod machine;
 #[path = "fill/nodes.rs"]
 mod nodes;
+#[path = "fill/processor.rs"]
+mod processor;
 #[path = "fill/stages.rs"]
 mod stages;
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use honeygraph_agent::store::{Store, StoreSettings};
 use honeygraph_chain::interval::IntervalSet;
 use honeygraph_chain::{BlockNumber, BlockRange};
 use machine::print_machine;
 use nodes::{Filled, Peers};
+use processor::NODE_THREADS;
 use stages::{Chain, Stage};
 
 /// The allocator of the program.
@@ -77,6 +80,7 @@ fn main() {
     let filled = runtime.block_on(nodes::fill(home.path(), "fill", &chain, &peers.urls(), false));
     let stalled = runtime.block_on(nodes::fill(home.path(), "stalled", &chain, &peers.urls(), true));
     print_filled(&filled, &stalled, slowest);
+    print_processor_time(&filled);
     print_opening(&home.path().join("fill/data"), blocks);
     print_gap_detection();
     runtime.block_on(peers.stop());
@@ -97,6 +101,10 @@ fn print_filled(filled: &Filled, stalled: &Filled, slowest: &Stage) {
     println!("| one of three peers stalled | {:.0} blocks/s |", stalled.rate);
     println!("| ... / none stalled | {:.2} |", stalled.rate / filled.rate);
     println!(
+        "| ... bytes fetched / bytes needed | {:.3} |",
+        stalled.fetched_per_needed
+    );
+    println!(
         "| highest resident memory of the node | {} MiB |",
         filled.peak_resident_bytes >> 20
     );
@@ -104,6 +112,25 @@ fn print_filled(filled: &Filled, stalled: &Filled, slowest: &Stage) {
         "| resident memory at 1/4, 1/2, 3/4 and the end | {} MiB |",
         mebibytes(&filled.resident_bytes)
     );
+}
+
+/// Where the processor time goes: the peers share the processors with the node.
+fn print_processor_time(filled: &Filled) {
+    let per_block = |time: Duration| time.as_secs_f64() * 1e6 / filled.blocks as f64;
+    let named: Duration = NODE_THREADS.map(|name| filled.node.thread(name)).iter().sum();
+    println!("\n| processor time while filling | us a block |\n|---|---|");
+    for name in NODE_THREADS {
+        println!(
+            "| node, thread `{name}` | {:.1} |",
+            per_block(filled.node.thread(name))
+        );
+    }
+    println!(
+        "| node, the rest (fetching, parsing, hashing) | {:.1} |",
+        per_block(filled.node.total.saturating_sub(named))
+    );
+    println!("| the three peers | {:.1} |", per_block(filled.peers.total));
+    println!("| passed by the clock | {:.1} |", 1e6 / filled.rate);
 }
 
 fn mebibytes(bytes: &[u64]) -> String {

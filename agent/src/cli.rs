@@ -3,6 +3,7 @@
 //! Exit codes: 0, everything is fine; 1, it failed or something is wrong; [`EXIT_USAGE`], a flag or setting is
 //! wrong, which is said in one line on standard error.
 
+mod dgraph;
 mod health;
 mod offline;
 mod progress;
@@ -21,6 +22,7 @@ use crate::config::{
     EXIT_USAGE, NetworkConfig, RawConfig, TrustedCheckpoint, listener, network_name, read_small_file,
     usage_line, validate,
 };
+use crate::dgraph::job::Order;
 use crate::store::Store;
 use crate::store::transfer::Overwrite;
 use crate::wire::NetworkName;
@@ -50,6 +52,11 @@ enum Command {
     Export(ExportArguments),
     /// Take a file that another node exported; the node has to be stopped
     Import(ImportArguments),
+    /// Compare a node's Dgraph with its log, or fill it; with the settings of `run`, beside a running node or without
+    Dgraph {
+        #[command(subcommand)]
+        command: DgraphCommand,
+    },
     /// Ask the node that runs here whether it is ready; exit code 0 when it is
     Health(HealthArguments),
     /// Print the OpenAPI document of the public API
@@ -60,6 +67,34 @@ enum Command {
 struct ConformanceArguments {
     /// The file, of the form of `chain/tests/data/honeycomb.json`
     file: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum DgraphCommand {
+    /// Compare everything that stands in Dgraph with the log; exit code 0 where nothing differs
+    Verify(Box<VerifyArguments>),
+    /// Write everything of the log that is missing in Dgraph
+    Rebuild(Box<RebuildArguments>),
+}
+
+#[derive(Debug, Args)]
+struct VerifyArguments {
+    /// Write what differs as the log has it, and compare once more
+    #[arg(long)]
+    repair: bool,
+
+    #[command(flatten)]
+    config: RawConfig,
+}
+
+#[derive(Debug, Args)]
+struct RebuildArguments {
+    /// First take everything away that stands in the Dgraph namespace, whoever wrote it
+    #[arg(long)]
+    drop: bool,
+
+    #[command(flatten)]
+    config: RawConfig,
 }
 
 /// Which store, of which network.
@@ -181,6 +216,30 @@ impl Cli {
                     .map(|trusted| (trusted.block, trusted.content_id)),
                 arguments.document_bytes_max,
             ),
+            Command::Dgraph { command } => {
+                let (order, raw) = match command {
+                    DgraphCommand::Verify(arguments) => {
+                        let VerifyArguments { repair, config } = *arguments;
+                        (Order::Verify { repair }, config)
+                    }
+                    DgraphCommand::Rebuild(arguments) => {
+                        let RebuildArguments { drop, config } = *arguments;
+                        (Order::Rebuild { drop }, config)
+                    }
+                };
+                let token_file = raw.access.admin_token_file.clone();
+                let config = match validate(raw, &read_small_file) {
+                    Ok(config) => config,
+                    Err(error) => return usage(error),
+                };
+                match &config.dgraph {
+                    Some(cluster) => dgraph::admin_token(token_file.as_deref())
+                        .and_then(|token| dgraph::run(&config, cluster, token, order)),
+                    None => {
+                        return usage("DGRAPH_ALPHA: needed for this; name the alphas of the node's cluster");
+                    }
+                }
+            }
             Command::Health(arguments) => health::health(arguments.metrics_listen),
             Command::Openapi => crate::api::openapi()
                 .to_pretty_json()

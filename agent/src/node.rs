@@ -14,8 +14,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, DgraphView, Node};
-use crate::config::{Config, DgraphMode, ListenerConfig};
+use crate::config::{Config, DgraphConfig, DgraphMode, ListenerConfig};
 use crate::dgraph::client::DgraphClient;
+use crate::dgraph::job::Jobs;
 use crate::dgraph::pass_through::PassThrough;
 use crate::dgraph::projection::{ProjectionSettings, Writers};
 use crate::dgraph::service::ProjectionService;
@@ -105,13 +106,13 @@ impl RunningNode {
         let outbox_task = tokio::spawn(tell_sources(ingest, to_sources));
         let projection = projection(&config, &peer_id, &store, &replica, &metrics, &shutdown)?;
         let projection_status = projection.as_ref().map(|running| running.status.clone());
+        let dgraph = dgraph_view(&config, projection.as_ref())?;
         metrics.collect(NodeCollector::new(
             store.clone(),
             replica.status(),
             sync.view(),
-            projection_status.clone(),
+            projection_status,
         ));
-        let dgraph = dgraph_view(&config, projection_status)?;
         let settings = api_settings(&config, peer_id.clone());
         let api = Node::new(settings, store, replica.clone(), Arc::new(sync), metrics, dgraph);
         let http = api::Listeners {
@@ -236,6 +237,7 @@ impl Listeners {
 struct RunningProjection {
     task: JoinHandle<()>,
     status: watch::Receiver<ProjectionStatus>,
+    jobs: Jobs,
 }
 
 /// Follows the log with Dgraph, where one is configured.
@@ -251,33 +253,42 @@ fn projection(
         return Ok(None);
     };
     let (status, seen) = ProjectionStatus::channel();
+    let jobs = Jobs::default();
     let service = ProjectionService {
         client: DgraphClient::new(dgraph.client.clone())?,
         network: config.network.name.clone(),
         writer: peer_id.to_string().parse()?,
         log: store.clone(),
-        settings: ProjectionSettings {
-            step_blocks: dgraph.step_blocks.get(),
-            writers: match dgraph.mode {
-                DgraphMode::Embedded | DgraphMode::Independent => Writers::One,
-                DgraphMode::Shared | DgraphMode::Hybrid => Writers::Several,
-            },
-        },
+        jobs: jobs.clone(),
+        settings: projection_settings(dgraph),
         status,
         metrics: metrics.clone(),
     };
     let task = tokio::spawn(service.run(replica.status(), shutdown.child_token()));
-    Ok(Some(RunningProjection { task, status: seen }))
+    Ok(Some(RunningProjection {
+        task,
+        status: seen,
+        jobs,
+    }))
+}
+
+/// How the log is projected, by configuration.
+pub(crate) fn projection_settings(dgraph: &DgraphConfig) -> ProjectionSettings {
+    ProjectionSettings {
+        step_blocks: dgraph.step_blocks.get(),
+        writers: match dgraph.mode {
+            DgraphMode::Embedded | DgraphMode::Independent => Writers::One,
+            DgraphMode::Shared | DgraphMode::Hybrid => Writers::Several,
+        },
+    }
 }
 
 /// The Dgraph that the node keeps in step, as the API reads it.
-fn dgraph_view(
-    config: &Config,
-    status: Option<watch::Receiver<ProjectionStatus>>,
-) -> anyhow::Result<Option<DgraphView>> {
-    let (Some(dgraph), Some(status)) = (&config.dgraph, status) else {
+fn dgraph_view(config: &Config, running: Option<&RunningProjection>) -> anyhow::Result<Option<DgraphView>> {
+    let (Some(dgraph), Some(running)) = (&config.dgraph, running) else {
         return Ok(None);
     };
+    let status = running.status.clone();
     let pass_through = dgraph
         .query
         .map(|limits| PassThrough::new(dgraph.client.clone(), limits, status.clone()))
@@ -285,12 +296,13 @@ fn dgraph_view(
     Ok(Some(DgraphView {
         mode: dgraph.mode,
         status,
+        jobs: running.jobs.clone(),
         pass_through,
     }))
 }
 
 /// The configured name, or the one that was made at the first start.
-fn peer_id(config: &Config, data_dir: &Path) -> anyhow::Result<PeerId> {
+pub(crate) fn peer_id(config: &Config, data_dir: &Path) -> anyhow::Result<PeerId> {
     if let Some(id) = &config.node.peer_id {
         return Ok(id.clone());
     }

@@ -3,10 +3,19 @@
 //! ignored, with the reason.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+#[path = "dgraph/by_command.rs"]
+mod by_command;
 #[path = "dgraph/cluster.rs"]
 mod cluster;
+mod common;
+#[path = "dgraph/equality.rs"]
+mod equality;
+#[path = "dgraph/faults.rs"]
+mod faults;
 #[path = "dgraph/guarded.rs"]
 mod guarded;
+#[path = "dgraph/log.rs"]
+mod log;
 #[path = "dgraph/pass_through.rs"]
 mod pass_through;
 #[path = "dgraph/projection.rs"]
@@ -39,6 +48,8 @@ fn main() -> ExitCode {
         .chain(projection_store::trials(&world))
         .chain(projection::trials(&world))
         .chain(pass_through::trials(&world))
+        .chain(faults::trials(&world))
+        .chain(by_command::trials(&world))
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
     // The last owner of `world` goes here, and the shared cluster with it.
@@ -95,19 +106,40 @@ impl World {
         test: impl FnOnce(std::path::PathBuf, std::path::PathBuf) -> F + Send + 'static,
     ) -> Trial {
         let world = Arc::clone(self);
-        Trial::ignorable_test(name, move || match &world.source {
+        Trial::ignorable_test(name, move || world.run_own(test))
+    }
+
+    /// The same, where there is nothing that keeps it from being run: `reason` says what does.
+    fn own_unless<F: Future<Output = ()>>(
+        self: &Arc<Self>,
+        name: &str,
+        reason: impl FnOnce() -> Option<&'static str> + Send + 'static,
+        test: impl FnOnce(std::path::PathBuf, std::path::PathBuf) -> F + Send + 'static,
+    ) -> Trial {
+        let world = Arc::clone(self);
+        Trial::ignorable_test(name, move || match (&world.source, reason()) {
+            (Some(Source::Binary(_)), Some(reason)) => Ok(Completion::ignored_with(reason)),
+            _ => world.run_own(test),
+        })
+    }
+
+    fn run_own<F: Future<Output = ()>>(
+        &self,
+        test: impl FnOnce(std::path::PathBuf, std::path::PathBuf) -> F,
+    ) -> Result<Completion, Failed> {
+        match &self.source {
             None => Ok(Completion::ignored_with(NO_DGRAPH)),
             Some(Source::Alpha(_)) => Ok(Completion::ignored_with(NO_PROGRAM)),
             Some(Source::Binary(program)) => {
                 let directory = tempfile::tempdir().unwrap();
                 block_on(test(program.clone(), directory.path().to_owned()))
             }
-        })
+        }
     }
 }
 
 fn block_on(test: impl Future<Output = ()>) -> Result<Completion, Failed> {
-    tokio::runtime::Builder::new_current_thread()
+    tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
         .block_on(test);

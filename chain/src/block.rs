@@ -1,5 +1,7 @@
 //! Blocks and their hashes.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
 use crate::block_number::BlockNumber;
@@ -147,9 +149,12 @@ impl Block {
 }
 
 /// A block together with its hash and canonical bytes: made only by computing the hash from the bytes, so
-/// holding one means that the three belong together.
+/// holding one means that the three belong together. Clones share them.
 #[derive(Debug, Clone, PartialEq)]
-pub struct HashedBlock {
+pub struct HashedBlock(Arc<Parts>);
+
+#[derive(Debug, Clone, PartialEq)]
+struct Parts {
     block: Block,
     hash: ContentId,
     bytes: Vec<u8>,
@@ -160,32 +165,32 @@ impl HashedBlock {
     pub fn from_canonical(bytes: Vec<u8>) -> Result<Self, BlockError> {
         let hash = ContentId::of(&bytes);
         let block = Block::from_canonical(&bytes)?;
-        Ok(Self { block, hash, bytes })
+        Ok(Self(Arc::new(Parts { block, hash, bytes })))
     }
 
     /// The block.
-    pub const fn block(&self) -> &Block {
-        &self.block
+    pub fn block(&self) -> &Block {
+        &self.0.block
     }
 
     /// Its number.
-    pub const fn number(&self) -> BlockNumber {
-        self.block.number
+    pub fn number(&self) -> BlockNumber {
+        self.0.block.number
     }
 
     /// Its hash.
-    pub const fn hash(&self) -> ContentId {
-        self.hash
+    pub fn hash(&self) -> ContentId {
+        self.0.hash
     }
 
     /// What it links to.
-    pub const fn previous_hash(&self) -> ContentId {
-        self.block.previous_hash
+    pub fn previous_hash(&self) -> ContentId {
+        self.0.block.previous_hash
     }
 
     /// Its canonical bytes.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.0.bytes
     }
 
     /// The same operations linked to something else.
@@ -193,7 +198,7 @@ impl HashedBlock {
     pub fn relinked(self, previous_hash: ContentId) -> Self {
         Self::from(Block {
             previous_hash,
-            ..self.block
+            ..Arc::unwrap_or_clone(self.0).block
         })
     }
 }
@@ -201,11 +206,11 @@ impl HashedBlock {
 impl From<Block> for HashedBlock {
     fn from(block: Block) -> Self {
         let bytes = block.to_canonical();
-        Self {
+        Self(Arc::new(Parts {
             hash: ContentId::of(&bytes),
             block,
             bytes,
-        }
+        }))
     }
 }
 

@@ -48,6 +48,14 @@ impl Leaf {
     pub const fn value(&self) -> &JsonValue {
         &self.0
     }
+
+    /// Bytes of text that it holds in memory.
+    pub const fn text_bytes(&self) -> usize {
+        match &self.0 {
+            JsonValue::String(text) => text.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// Read access to a state.

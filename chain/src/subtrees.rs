@@ -48,6 +48,16 @@ impl SubtreeCounts {
             .is_none_or(|parent| self.may_have_leaf_below_prefix(parent))
     }
 
+    /// The most leaves that stand below a path. Where as many are known, they are all of them. None for the root,
+    /// below which nothing is counted.
+    pub fn most_leaves_below(&self, key: &PathKey) -> Option<usize> {
+        if key.as_bytes().is_empty() {
+            return None;
+        }
+        let count = self.below.get(&self.hasher.hash_one(key.as_bytes()));
+        count.map_or(Some(0), |count| usize::try_from(*count).ok())
+    }
+
     fn may_have_leaf_below_prefix(&self, prefix: &[u8]) -> bool {
         prefix.is_empty() || self.below.contains_key(&self.hasher.hash_one(prefix))
     }
@@ -75,7 +85,11 @@ mod tests {
         assert!(counts.may_have_leaf_at(&key("a/b/new")));
         assert!(!counts.may_have_leaf_at(&key("a/new/c")));
         assert!(counts.may_have_leaf_at(&key("a")));
+        assert_eq!(counts.most_leaves_below(&key("a")), Some(2));
+        assert_eq!(counts.most_leaves_below(&key("b")), Some(0));
+        assert_eq!(counts.most_leaves_below(&PathKey::root()), None);
         counts.remove(&key("a/b/c"));
+        assert_eq!(counts.most_leaves_below(&key("a/b")), Some(1));
         assert!(counts.may_have_leaf_below(&key("a/b")));
         counts.remove(&key("a/b/d"));
         assert!(!counts.may_have_leaf_below(&key("a")));

@@ -1,9 +1,7 @@
 //! What the rates are compared with: two writers at once, the state alone, and Dgraph's own loader.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,8 +9,9 @@ use honeygraph_agent::dgraph::client::{DgraphClient, Mutation, Query, Reading, U
 use honeygraph_chain::Operation;
 use honeygraph_honeycomb::reference_chain::ChainBlock;
 
-use super::cluster::{Cluster, eventually};
-use super::layout::{Batch, Layout, Regions, path_of};
+use super::cluster::Cluster;
+use super::javascript::{self, Facts};
+use super::layout::{Batch, Layout, Regions};
 
 /// How writers of one cursor keep out of each other's way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,28 +123,6 @@ impl Writer {
     }
 }
 
-/// The schema of the JavaScript honeygraph, as far as blocks, operations and state go.
-const JAVASCRIPT_SCHEMA: &str = "
-blockNum: int @index(int) .
-blockHash: string @index(hash) .
-previousHash: string @index(hash) .
-timestamp: datetime @index(hour) .
-forkId: string @index(hash, term) .
-isFinalized: bool @index(bool) .
-operations: [uid] @reverse .
-op.id: string @index(exact) .
-block: uid .
-op.blockNum: int @index(int) .
-op.index: int .
-op.type: string @index(term) .
-op.path: string @index(term, fulltext) .
-op.data: string .
-state.path: string @index(exact, term) .
-state.value: string .
-state.blockNum: int @index(int) .
-state.forkId: string @index(term) .
-";
-
 /// Blocks a second of `dgraph live`, which loads the same blocks, operations and current state in the
 /// JavaScript schema; the state once, at the end.
 pub(crate) async fn live(
@@ -154,95 +131,26 @@ pub(crate) async fn live(
     home: &Path,
     blocks: &[Arc<ChainBlock>],
 ) -> f64 {
-    eventually(|| client.drop_all()).await;
-    let facts = home.join("blocks.rdf");
-    let schema = home.join("javascript.schema");
-    std::fs::write(&facts, javascript_facts(blocks)).unwrap();
-    std::fs::write(&schema, JAVASCRIPT_SCHEMA).unwrap();
-    let began = Instant::now();
-    let ended = Command::new(cluster.program())
-        .arg("live")
-        .arg("--files")
-        .arg(&facts)
-        .arg("--schema")
-        .arg(&schema)
-        .args([
-            "--alpha",
-            &cluster.alpha_address(),
-            "--zero",
-            &cluster.zero_address(),
-        ])
-        .args(["--http", "127.0.0.1:0", "--bindall=false"])
-        .arg("--tmp")
-        .arg(home.join("live"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .unwrap();
-    assert!(ended.success(), "dgraph live: {ended}");
-    blocks.len() as f64 / began.elapsed().as_secs_f64()
-}
-
-fn javascript_facts(blocks: &[Arc<ChainBlock>]) -> String {
-    let mut out = String::new();
+    let mut facts = Facts::default();
     let mut state: BTreeMap<String, (String, u64)> = BTreeMap::new();
-    let quoted = |text: &str| serde_json::to_string(text).unwrap();
     for block in blocks {
-        let number = block.block.block().number.get();
-        let time = jiff::Timestamp::from_millisecond(block.unix_millis).unwrap();
-        let node = format!("_:b{number}");
-        for (predicate, value) in [
-            ("dgraph.type", "Block".to_owned()),
-            ("blockNum", number.to_string()),
-            ("blockHash", block.block.hash().to_string()),
-            ("previousHash", block.block.block().previous_hash.to_string()),
-            ("timestamp", time.to_string()),
-            ("forkId", "main".to_owned()),
-            ("isFinalized", "true".to_owned()),
-        ] {
-            writeln!(out, "{node} <{predicate}> {} .", quoted(&value)).unwrap();
-        }
-        for (index, operation) in block.block.block().operations.as_slice().iter().enumerate() {
-            let Some(path) = path_of(operation) else {
-                continue;
-            };
-            let path = path.to_string();
-            let mut facts = vec![
-                ("dgraph.type", "Operation".to_owned()),
-                ("op.id", format!("{number}:{index}")),
-                ("op.blockNum", number.to_string()),
-                ("op.index", index.to_string()),
-                ("op.path", path.clone()),
-            ];
-            if let Operation::Put { data, .. } = operation {
-                let mut text = Vec::new();
-                data.write_canonical(&mut text);
-                let text = String::from_utf8(text).unwrap();
-                facts.push(("op.type", "PUT".to_owned()));
-                facts.push(("op.data", text.clone()));
-                state.insert(path, (text, number));
-            } else {
-                facts.push(("op.type", "DEL".to_owned()));
-                state.remove(&path);
+        facts.block(&block.block, block.unix_millis);
+        for operation in block.block.block().operations.as_slice() {
+            match operation {
+                Operation::Put { path, data } => {
+                    let text = String::from_utf8(data.to_canonical()).unwrap();
+                    state.insert(path.to_string(), (text, block.block.number().get()));
+                }
+                Operation::Del { path } => {
+                    state.remove(&path.to_string());
+                }
+                Operation::WriteMarker => {}
             }
-            for (predicate, value) in facts {
-                writeln!(out, "_:o{number}x{index} <{predicate}> {} .", quoted(&value)).unwrap();
-            }
-            writeln!(out, "_:o{number}x{index} <block> {node} .").unwrap();
-            writeln!(out, "{node} <operations> _:o{number}x{index} .").unwrap();
         }
     }
-    for (place, (path, (value, number))) in state.iter().enumerate() {
-        for (predicate, value) in [
-            ("dgraph.type", "State"),
-            ("state.path", path),
-            ("state.value", value),
-            ("state.blockNum", &number.to_string()),
-            ("state.forkId", "main"),
-        ] {
-            writeln!(out, "_:s{place} <{predicate}> {} .", quoted(value)).unwrap();
-        }
+    for (path, (value, number)) in &state {
+        facts.state(path, value, *number);
     }
-    out
+    let took = javascript::live(cluster, client, home, &facts).await;
+    blocks.len() as f64 / took.as_secs_f64()
 }

@@ -14,6 +14,7 @@ use honeygraph_chain::BlockNumber;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::processor::ProcessorTime;
 use crate::stages::{Chain, nodes_network};
 
 /// Says that this process is the node that fills.
@@ -33,6 +34,12 @@ pub(crate) struct Filled {
     pub(crate) peak_resident_bytes: u64,
     /// At a quarter, half, three quarters and the end of the gap.
     pub(crate) resident_bytes: Vec<u64>,
+    /// Blocks that the times below are of.
+    pub(crate) blocks: u64,
+    /// Processor time of the node meanwhile.
+    pub(crate) node: ProcessorTime,
+    /// Processor time of the peers meanwhile.
+    pub(crate) peers: ProcessorTime,
 }
 
 /// Nodes that have the whole chain.
@@ -212,7 +219,13 @@ pub(crate) async fn fill(home: &Path, name: &str, chain: &Chain, peers: &[String
     };
     let (start, end) = (chain.range().start(), chain.range().end());
     let length = chain.range().len();
-    let mut began: Option<(Instant, u64)> = None;
+    let times = || {
+        (
+            ProcessorTime::of(process.0.id()),
+            ProcessorTime::of(std::process::id()),
+        )
+    };
+    let mut began = None;
     let mut resident_bytes = Vec::new();
     loop {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -227,19 +240,25 @@ pub(crate) async fn fill(home: &Path, name: &str, chain: &Chain, peers: &[String
             continue;
         }
         let done = height.distance_from(start) + 1;
-        let (first_seen, first_done) = *began.get_or_insert((Instant::now(), done));
+        let (first_seen, first_done, (node_before, peers_before)) =
+            &*began.get_or_insert_with(|| (Instant::now(), done, times()));
         while resident_bytes.len() < 4 && done * 4 >= length * (resident_bytes.len() as u64 + 1) {
             resident_bytes.push(resident(&process.0, "VmRSS:"));
         }
         if height >= end {
             let elapsed = first_seen.elapsed().as_secs_f64();
+            let (node, peers) = times();
+            let blocks = length - first_done;
             let fetched = metric(&text, "honeygraph_sync_fetched_bytes_total").unwrap_or_default();
             let needed = metric(&text, "honeygraph_sync_needed_bytes_total").unwrap_or(1.0);
             return Filled {
-                rate: (length - first_done) as f64 / elapsed,
+                rate: blocks as f64 / elapsed,
                 fetched_per_needed: fetched / needed,
                 peak_resident_bytes: resident(&process.0, "VmHWM:"),
                 resident_bytes,
+                blocks,
+                node: node.since(node_before),
+                peers: peers.since(peers_before),
             };
         }
     }

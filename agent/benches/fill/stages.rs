@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use honeygraph_agent::peers::PeerUrl;
 use honeygraph_agent::peers::address_guard::AddressGuard;
-use honeygraph_agent::peers::client::{BatchOutcome, BatchRequest, ClientTimeouts, PeerClient};
+use honeygraph_agent::peers::client::{BatchOutcome, BatchRequest, ClientTimeouts, PeerClient, Traffic};
 use honeygraph_agent::replica::{FetchedBlock, Replica, ReplicaSettings, StartDocuments};
 use honeygraph_agent::store::{Store, StoreSettings, StoredBlock};
 use honeygraph_agent::wire::NetworkName;
@@ -19,8 +19,8 @@ use honeygraph_honeycomb::reference_chain::{ChainSettings, ReferenceChain};
 
 /// Blocks that each stage is measured on at most.
 const MEASURED: usize = 30_000;
-/// Blocks of one commit.
-const COMMIT_BLOCKS: usize = 500;
+/// Blocks of one commit, as a node commits them without being told otherwise.
+const COMMIT_BLOCKS: usize = 1_000;
 
 /// A stage and its rate.
 pub(crate) struct Stage {
@@ -186,6 +186,7 @@ pub(crate) async fn wire(chain: &Chain, peer: &str) -> Stage {
                     network,
                     range,
                     timeout: Duration::from_mins(1),
+                    traffic: &Traffic::default(),
                 };
                 let batch = client.blocks(url, request).await;
                 assert!(

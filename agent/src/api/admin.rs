@@ -40,6 +40,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/resume", post(resume))
         .route("/clear-halt", post(clear_halt))
         .route("/peers", get(peers).post(register))
+        .merge(super::admin_dgraph::routes())
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(node.settings.limits.body_bytes))

@@ -76,6 +76,9 @@ pub(crate) enum ApiError {
     /// Questions are not handed on to Dgraph here.
     #[error("this node hands no questions on to Dgraph; DGRAPH_QUERY=read-only lets it")]
     DqlOff,
+    /// The node has no Dgraph.
+    #[error("this node has no Dgraph; DGRAPH_ALPHA names one")]
+    NoDgraph,
     /// Dgraph does not answer.
     #[error("{0}")]
     DgraphAway(String),
@@ -115,6 +118,7 @@ impl ApiError {
             | Self::NoConsensus { .. }
             | Self::NotFound(_)
             | Self::DqlOff
+            | Self::NoDgraph
             | Self::UnknownRoute => StatusCode::NOT_FOUND,
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,

@@ -5,6 +5,7 @@
 //! `public` names all calls of `docs/protocol.md`, section 6; each subject has a file of its own below it.
 
 pub mod admin;
+mod admin_dgraph;
 mod authorize;
 mod client_address;
 pub mod control;

@@ -12,6 +12,7 @@ use super::error::ApiError;
 use super::limits::{AddressRates, PeerRates};
 use super::public::caches::Caches;
 use crate::config::{DgraphMode, LimitConfig, Secret};
+use crate::dgraph::job::Jobs;
 use crate::dgraph::pass_through::PassThrough;
 use crate::dgraph::status::ProjectionStatus;
 use crate::metrics::Metrics;
@@ -52,6 +53,8 @@ pub struct DgraphView {
     pub mode: DgraphMode,
     /// Where its projection stands.
     pub status: watch::Receiver<ProjectionStatus>,
+    /// Compares and fills it by command.
+    pub jobs: Jobs,
     /// Hands on what people ask it; none: nothing is handed on.
     pub pass_through: Option<PassThrough>,
 }

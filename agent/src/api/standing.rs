@@ -126,6 +126,7 @@ pub(crate) fn dgraph_status(dgraph: &DgraphView, status: &ReplicaStatus) -> Dgra
             DgraphMode::Embedded => DgraphWriters::Unknown,
         },
         connected: projection.connected,
+        from_block: projection.from,
         applied_block: projection.applied.map(|applied| applied.number),
         applied_hash: projection.applied.map(|applied| applied.hash),
         state_block: projection.state_block,

@@ -44,7 +44,7 @@ async fn readiness(listener: SocketAddr) -> anyhow::Result<String> {
 }
 
 /// Where a listener of this machine is reached: one on all addresses on loopback.
-fn reachable(listener: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(listener: SocketAddr) -> SocketAddr {
     let address = match listener.ip() {
         IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(address) if address.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

@@ -181,7 +181,7 @@ fn show(progress: &mut Progress, now: TransferProgress) {
 }
 
 /// Opens a store that is there.
-fn open(arguments: &OfflineArguments) -> anyhow::Result<(Store, Writer, Recovery)> {
+pub(super) fn open(arguments: &OfflineArguments) -> anyhow::Result<(Store, Writer, Recovery)> {
     let directory = &arguments.data_dir;
     anyhow::ensure!(
         directory.join("log").is_dir(),

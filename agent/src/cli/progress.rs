@@ -17,7 +17,7 @@ const COUNT: &str = "{msg:22} {spinner} {human_pos} {per_sec}";
 pub(super) struct Progress {
     terminal: bool,
     bar: ProgressBar,
-    part: Option<&'static str>,
+    part: Option<String>,
     last: (u64, u64),
     last_line: Instant,
 }
@@ -34,10 +34,10 @@ impl Progress {
     }
 
     /// `done` of `total` of a part; 0 where the total is not known.
-    pub(super) fn show(&mut self, part: &'static str, done: u64, total: u64) {
-        if self.part != Some(part) {
+    pub(super) fn show(&mut self, part: &str, done: u64, total: u64) {
+        if self.part.as_deref() != Some(part) {
             self.finish();
-            self.part = Some(part);
+            self.part = Some(part.to_owned());
             self.last_line = Instant::now();
             if self.terminal {
                 self.bar =
@@ -46,7 +46,7 @@ impl Progress {
                 if let Ok(style) = ProgressStyle::with_template(template) {
                     self.bar.set_style(style);
                 }
-                self.bar.set_message(part);
+                self.bar.set_message(part.to_owned());
             }
         }
         self.last = (done, total);
@@ -59,6 +59,11 @@ impl Progress {
             self.last_line = Instant::now();
             self.line();
         }
+    }
+
+    /// A line on standard output, above the bar.
+    pub(super) fn above(&self, line: impl std::fmt::Display) {
+        self.bar.suspend(|| super::say(line));
     }
 
     /// Ends the part that is shown.
@@ -75,7 +80,7 @@ impl Progress {
     }
 
     fn line(&self) {
-        let part = self.part.unwrap_or_default();
+        let part = self.part.as_deref().unwrap_or_default();
         match self.last {
             (done, 0) => complain(format_args!("{part}: {done}")),
             (done, total) => complain(format_args!("{part}: {done} of {total}")),

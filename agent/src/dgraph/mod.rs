@@ -3,6 +3,7 @@
 //! See `docs/dgraph.md`.
 
 pub mod client;
+pub mod job;
 pub mod pass_through;
 pub mod projection;
 pub mod service;

@@ -8,6 +8,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{DgraphClient, Query};
+use super::job::{JobState, Jobs, Order};
+use super::projection::cluster::Cluster as _;
 use super::projection::region::NETWORK_NODE;
 use super::projection::{
     AdvanceError, ErrorPolicy, Progress, Projection, ProjectionError, ProjectionSettings, ProjectionStore,
@@ -30,6 +32,8 @@ pub struct ProjectionService {
     pub writer: WriterName,
     /// The log.
     pub log: Store,
+    /// What people ask of it.
+    pub jobs: Jobs,
     /// How it is projected.
     pub settings: ProjectionSettings,
     /// Told where Dgraph stands.
@@ -44,6 +48,10 @@ impl ProjectionService {
     pub async fn run(self, changes: watch::Receiver<Arc<ReplicaStatus>>, stop: CancellationToken) {
         let mut waits = backoff();
         while !stop.is_cancelled() {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.drop_for_job() => {}
+            }
             let opened = tokio::select! {
                 () = stop.cancelled() => return,
                 opened = ProjectionStore::open(self.client.clone(), &self.network, &self.writer) => opened,
@@ -57,18 +65,53 @@ impl ProjectionService {
                     let projection =
                         Projection::new(Arc::new(store), self.log.clone(), self.settings.clone());
                     projection
-                        .follow(changes.clone(), stop.clone(), |projection, attempt, took| {
-                            self.report(projection.cursor(), attempt, took);
-                        })
+                        .follow(
+                            changes.clone(),
+                            &self.jobs,
+                            stop.clone(),
+                            |projection, attempt, took| {
+                                self.report(projection.cursor(), attempt, took);
+                            },
+                        )
                         .await;
+                    if matches!(self.jobs.order(), Some(Order::Verify { .. })) {
+                        self.jobs.fail("Dgraph had to be opened again meanwhile");
+                    }
+                    if self.jobs.wants_drop() {
+                        continue;
+                    }
                 }
-                Err(error) => self.failed(&error),
+                Err(error) => {
+                    self.failed(&error);
+                    match self.jobs.order() {
+                        Some(Order::Rebuild { .. }) if error.policy() == ErrorPolicy::RetryLater => {
+                            self.jobs.note(|job| job.error = Some(error.to_string()));
+                        }
+                        Some(_) => self.jobs.fail(&error),
+                        None => {}
+                    }
+                }
             }
             let wait = waits.next().unwrap_or(LONGEST_WAIT);
             tokio::select! {
                 () = stop.cancelled() => return,
+                () = self.jobs.wanted() => {}
                 () = tokio::time::sleep(wait) => {}
             }
+        }
+    }
+
+    /// Takes everything away that stands in Dgraph, where a job asks for it.
+    async fn drop_for_job(&self) {
+        if !self.jobs.wants_drop() {
+            return;
+        }
+        match clear(&self.client, &self.network).await {
+            Ok(()) => self.jobs.note(|job| {
+                job.state = JobState::Running;
+                job.is_dropped = true;
+            }),
+            Err(error) => self.jobs.fail(error),
         }
     }
 
@@ -95,6 +138,9 @@ impl ProjectionService {
                          see docs/dgraph.md"
                     );
                 }
+                if matches!(progress, Progress::Rewound { .. }) {
+                    self.metrics.count_dgraph_rewind();
+                }
                 if let Progress::Repaired { blocks, nodes } = progress {
                     tracing::warn!(blocks, nodes, "dgraph differed from the log and was repaired");
                 }
@@ -104,6 +150,7 @@ impl ProjectionService {
                     status.mismatch = mismatch;
                     if let Some(cursor) = cursor {
                         status.applied = cursor.applied;
+                        status.from = cursor.from;
                         status.state_block = match cursor.state {
                             StateCursor::At(block) => Some(block),
                             StateCursor::Nothing | StateCursor::Replacing { .. } => None,
@@ -138,6 +185,18 @@ impl ProjectionService {
             other => status.last_error = Some(other.to_string()),
         });
     }
+}
+
+/// Takes everything away that stands in a Dgraph namespace, unless it is another network's. What other writers
+/// are about to write there is refused: they open it again.
+pub async fn clear(client: &DgraphClient, network: &NetworkName) -> Result<(), ProjectionError> {
+    let node = client.network_node().await?;
+    if let Some(found) = node.network.filter(|found| found != network.as_str()) {
+        let ours = network.to_string();
+        return Err(ProjectionError::OtherNetwork { found, ours });
+    }
+    tracing::warn!("everything in dgraph is taken away, because a person asked for it");
+    Ok(client.drop_all().await?)
 }
 
 fn mismatch_of(progress: &Progress) -> Option<ProjectionMismatch> {

@@ -16,6 +16,8 @@ pub struct ProjectionStatus {
     pub connected: bool,
     /// The cursor, as it was last read or written: the block up to which Dgraph has blocks and operations.
     pub applied: Option<BlockReference>,
+    /// The lowest block from which all up to the cursor stand there; none where that is not known.
+    pub from: Option<BlockNumber>,
     /// The block after which Dgraph's state is true, behind the cursor while a node catches up; none while it is
     /// replaced by a newer one.
     pub state_block: Option<BlockNumber>,

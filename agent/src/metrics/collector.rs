@@ -181,8 +181,13 @@ impl NodeCollector {
         )?;
         out.counter(
             "sync_fetched_bytes",
-            "Bytes of answers with blocks",
+            "Bytes of blocks that peers sent, needed or not",
             view.fetched_bytes,
+        )?;
+        out.counter(
+            "sync_received_bytes",
+            "Bytes received for them, compressed",
+            view.received_bytes,
         )?;
         out.counter(
             "sync_needed_bytes",

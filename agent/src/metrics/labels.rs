@@ -21,6 +21,8 @@ pub enum RequestOutcome {
     Success,
     /// With a fault of the peer.
     Fault(PeerFault),
+    /// We gave it up: another peer was faster.
+    Cancelled,
     /// With a fault of our own.
     LocalFault,
 }
@@ -29,6 +31,7 @@ impl RequestOutcome {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Success => "success",
+            Self::Cancelled => "cancelled",
             Self::LocalFault => "local_fault",
             Self::Fault(fault) => match fault {
                 PeerFault::Unreachable => "unreachable",

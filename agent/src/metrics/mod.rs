@@ -39,6 +39,7 @@ pub struct Metrics {
     batches_encoded: Counter,
     dgraph_transactions: Family<OutcomeLabels, Counter>,
     dgraph_mismatches: Counter,
+    dgraph_rewinds: Counter,
     dgraph_steps: Histogram,
 }
 
@@ -111,6 +112,12 @@ impl Metrics {
             "Times that Dgraph was found to contradict the log",
             dgraph_mismatches.clone(),
         );
+        let dgraph_rewinds = Counter::default();
+        registry.register(
+            "dgraph_rewinds",
+            "Steps that took blocks back in Dgraph because they contradict the log; in mode independent only",
+            dgraph_rewinds.clone(),
+        );
         let dgraph_steps = Histogram::new(exponential_buckets(0.001, 2.0, 15));
         registry.register_with_unit(
             "dgraph_step",
@@ -129,6 +136,7 @@ impl Metrics {
             batches_encoded,
             dgraph_transactions,
             dgraph_mismatches,
+            dgraph_rewinds,
             dgraph_steps,
         }
     }
@@ -168,6 +176,11 @@ impl Metrics {
     /// Dgraph was found to contradict the log.
     pub fn count_dgraph_mismatch(&self) {
         self.dgraph_mismatches.inc();
+    }
+
+    /// Blocks that contradict the log were taken back in Dgraph.
+    pub fn count_dgraph_rewind(&self) {
+        self.dgraph_rewinds.inc();
     }
 
     /// One step of the projection has ended.

@@ -8,11 +8,13 @@ mod batch;
 mod body;
 mod calls;
 mod document;
+mod traffic;
 mod zstd_stream;
 
 pub use batch::{BatchOutcome, BatchRequest, FetchedBatch};
 pub use calls::{KnownPeer, PeerList};
 pub use document::{DocumentTarget, FetchedDocument};
+pub use traffic::Traffic;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -187,7 +187,7 @@ impl Replica {
                 if let Some(block) = stage.blocks.last_mut() {
                     block.stored.verification = verification;
                 }
-                let enough = stage.blocks.len() >= self.settings.commit_blocks;
+                let enough = stage.blocks.len() >= self.settings.commit_blocks.div_ceil(2);
                 if let CheckpointFinding::OtherKind(kind) = finding {
                     self.commit_stage()?;
                     self.correct_schedule(number, kind)?;
@@ -237,7 +237,12 @@ impl Replica {
         let Some(since) = running.stage.since else {
             return false;
         };
-        let due = running.stage.blocks.len() >= self.settings.commit_blocks
+        let staged = running.stage.blocks.len();
+        // Half is enough where nothing is being committed; while something is, more is gathered meanwhile rather
+        // than waiting for it.
+        let most = self.settings.commit_blocks;
+        let enough = staged >= most || (staged >= most.div_ceil(2) && !self.writer.would_wait());
+        let due = enough
             || since.elapsed() >= self.settings.commit_interval
             || self.stop == Some(running.stage.tip.number);
         due && self.may_commit_stage()

@@ -5,12 +5,14 @@
 //! what the rest of the node holds.
 
 mod ahead;
+mod below;
 mod documents;
 mod extend;
 mod finality;
 mod forks;
 mod history;
 mod previous_root;
+mod recent_leaves;
 mod reorganize;
 mod sources;
 mod start;
@@ -40,8 +42,9 @@ use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 use crate::ingest::{SourceCommand, SourceCursor, SourceId};
 use crate::metrics::Metrics;
 use crate::store::{Position, Store, StoreError, Writer};
+use below::CommittedState;
 use sources::SourceView;
-use tip::{CommittedState, Stage, Tip};
+use tip::{Stage, Tip};
 
 /// What a replica is told by configuration.
 #[derive(Debug, Clone)]
@@ -269,6 +272,16 @@ impl Replica {
     pub fn settle(&mut self) -> Result<(), StoreError> {
         self.writer.settle()?;
         if let Some(running) = &mut self.running {
+            running.stage.on_durable();
+        }
+        Ok(())
+    }
+
+    /// Like [`Replica::settle`] where the commit under way has ended; otherwise nothing happens.
+    pub fn try_settle(&mut self) -> Result<(), StoreError> {
+        if self.writer.try_settle()?
+            && let Some(running) = &mut self.running
+        {
             running.stage.on_durable();
         }
         Ok(())

@@ -5,7 +5,8 @@ use honeygraph_chain::fork::{BlockReference, Reorganization};
 use honeygraph_chain::network::CheckpointKind;
 use honeygraph_chain::{BlockNumber, BlockRange};
 
-use super::tip::{CommittedState, Provenance, Stage, StageError, Tip};
+use super::below::CommittedState;
+use super::tip::{Provenance, Stage, StageError, Tip};
 use super::{Replica, StoreError};
 use crate::ingest::SourceId;
 use crate::store::{Position, View};

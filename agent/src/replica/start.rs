@@ -9,7 +9,7 @@ use honeygraph_chain::state::{StateError, StateOverlay};
 use honeygraph_chain::state_document::read_state_document;
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId, Operations, StateDigest};
 
-use super::tip::CommittedState;
+use super::below::CommittedState;
 use super::{Replica, StoreError};
 use crate::store::{CheckpointRecord, Position};
 

@@ -309,13 +309,9 @@ impl ReplicaThread {
         mut control: mpsc::Receiver<Control>,
         mut sources: mpsc::Receiver<SourceEvent>,
     ) -> Result<(), StoreError> {
+        let commit_ended = self.replica.writer().commit_ended();
         loop {
             let stored = !self.is_held() && self.replica.can_apply_stored();
-            if self.is_behind() && jobs.is_empty() && sources.is_empty() && !stored {
-                // Nothing to apply meanwhile: say as soon as possible that it is durable.
-                self.replica.settle()?;
-                self.status.send_replace(Arc::new(self.replica.status()));
-            }
             let held = self.is_held();
             let commit = self.replica.commit_deadline().map(tokio::time::Instant::from_std);
             let until = self
@@ -336,6 +332,13 @@ impl ReplicaThread {
                         let _ = reply.send(was_on);
                     }
                 },
+                // What is durable is told as soon as it is.
+                () = commit_ended.notified() => {
+                    self.replica.try_settle()?;
+                    if !held {
+                        self.replica.commit_if_due()?;
+                    }
+                }
                 () = sleep_until(commit), if !held => self.replica.commit_if_due()?,
                 job = jobs.recv(), if !held => match job {
                     None => return self.replica.finish(),
@@ -361,13 +364,6 @@ impl ReplicaThread {
                 answer();
             }
         }
-    }
-
-    /// Whether more is committed, or about to be, than the status says.
-    fn is_behind(&self) -> bool {
-        let published = Arc::clone(&self.status.borrow());
-        published.position.as_ref().map(|position| position.commits)
-            != self.replica.position().map(|position| position.commits)
     }
 
     fn begin_hold(

@@ -1,22 +1,19 @@
 //! Where application stands, and blocks applied on top that are not committed yet.
 
-use std::cmp::Ordering;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Instant;
 
-use fjall::Keyspace;
 use honeygraph_chain::block::HashedBlock;
 use honeygraph_chain::checkpoint::{Anchor, CheckpointChain, DeltaWriter};
 use honeygraph_chain::content_id::ContentHasher;
 use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::network::{CheckpointKind, CheckpointSchedule};
 use honeygraph_chain::peer::PeerId;
-use honeygraph_chain::state::{BlockEffect, Leaf, Leaves, StateError, StateOverlay};
+use honeygraph_chain::state::{BlockEffect, StateError, StateOverlay};
 use honeygraph_chain::state_document::StateDocumentWriter;
-use honeygraph_chain::subtrees::SubtreeCounts;
 use honeygraph_chain::{BlockNumber, ContentId, PathKey};
-use itertools::{EitherOrBoth, Itertools};
 
+use super::below::{Below, CommittedState, overlaid};
 use crate::store::{CheckpointRecord, Position, Store, StoreError, StoredBlock, Transaction};
 
 /// Who handed over a block.
@@ -28,166 +25,6 @@ pub enum Provenance {
     Peer(PeerId),
     /// It was stored here already.
     Local,
-}
-
-/// Reads the state as it is committed now.
-#[derive(Clone)]
-pub(super) struct CommittedState {
-    leaves: Keyspace,
-    /// Where leaves stand below; kept with every commit. None while the state is being replaced.
-    counts: Option<Arc<RwLock<SubtreeCounts>>>,
-}
-
-impl CommittedState {
-    /// Counts every leaf once.
-    pub(super) fn of(store: &Store) -> Result<Self, StoreError> {
-        let mut state = Self::uncounted(store);
-        let mut counts = SubtreeCounts::default();
-        for row in state.leaves.iter() {
-            counts.add(&PathKey::from(row.key()?.to_vec()));
-        }
-        state.counts = Some(Arc::new(RwLock::new(counts)));
-        Ok(state)
-    }
-
-    pub(super) fn uncounted(store: &Store) -> Self {
-        Self {
-            leaves: store.state_keyspace().clone(),
-            counts: None,
-        }
-    }
-
-    /// Counts what a stage that is committed now has changed.
-    pub(super) fn on_committed<L: Leaves>(&self, overlay: &StateOverlay<L>) {
-        let Some(counts) = &self.counts else { return };
-        let mut counts = counts.write().unwrap_or_else(PoisonError::into_inner);
-        for (key, appeared) in overlay.appeared_and_gone() {
-            if appeared {
-                counts.add(key);
-            } else {
-                counts.remove(key);
-            }
-        }
-    }
-
-    fn rows(&self, below: &PathKey) -> impl Iterator<Item = Result<(PathKey, Leaf), StoreError>> + use<> {
-        self.leaves.prefix(below.as_bytes()).map(|row| {
-            let (key, value) = row.into_inner()?;
-            Ok((
-                PathKey::from(key.to_vec()),
-                crate::store::leaf_from_bytes(&value)?,
-            ))
-        })
-    }
-}
-
-impl Leaves for CommittedState {
-    type Error = StoreError;
-
-    fn leaf(&self, key: &PathKey) -> Result<Option<Leaf>, StoreError> {
-        self.leaves
-            .get(key.as_bytes())?
-            .map(|bytes| crate::store::leaf_from_bytes(&bytes))
-            .transpose()
-    }
-
-    fn leaves_at_or_below(&self, key: &PathKey) -> Result<Vec<(PathKey, Leaf)>, StoreError> {
-        self.rows(key).collect()
-    }
-
-    fn has_leaf_below(&self, key: &PathKey) -> Result<bool, StoreError> {
-        // At most the leaf itself comes before a leaf below it.
-        for row in self.leaves.prefix(key.as_bytes()).take(2) {
-            if *row.key()? != *key.as_bytes() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-}
-
-/// The state that a stage stands on.
-#[derive(Clone)]
-pub(super) enum Below {
-    /// The committed state.
-    Committed(CommittedState),
-    /// The committed state with the changes of the commit under way.
-    Committing(Arc<StateOverlay<CommittedState>>),
-}
-
-impl Below {
-    /// Every leaf at or below a path, in key order.
-    fn rows(&self, below: &PathKey) -> Box<dyn Iterator<Item = Result<(PathKey, Leaf), StoreError>> + '_> {
-        match self {
-            Self::Committed(committed) => Box::new(committed.rows(below)),
-            Self::Committing(overlay) => Box::new(overlaid(overlay.changed(), overlay.below().rows(below))),
-        }
-    }
-}
-
-/// Every leaf of a state with changes on top, in key order.
-fn overlaid<'changes>(
-    changed: impl Iterator<Item = (&'changes PathKey, Option<&'changes Leaf>)>,
-    below: impl Iterator<Item = Result<(PathKey, Leaf), StoreError>>,
-) -> impl Iterator<Item = Result<(PathKey, Leaf), StoreError>> {
-    let order = |(key, _): &(&PathKey, _), row: &Result<(PathKey, Leaf), _>| {
-        row.as_ref().map_or(Ordering::Greater, |(at, _)| (*key).cmp(at))
-    };
-    changed.merge_join_by(below, order).filter_map(|row| match row {
-        // What is changed hides what stands below it.
-        EitherOrBoth::Left((key, leaf)) | EitherOrBoth::Both((key, leaf), _) => {
-            leaf.map(|leaf| Ok((key.clone(), leaf.clone())))
-        }
-        EitherOrBoth::Right(row) => Some(row),
-    })
-}
-
-impl Below {
-    /// What the counts, which are kept up to the commit under way, say about a path; true without counts.
-    fn may(&self, have: impl FnOnce(&SubtreeCounts) -> bool) -> bool {
-        let committed = match self {
-            Self::Committed(committed) => committed,
-            Self::Committing(overlay) => overlay.below(),
-        };
-        let counts = committed.counts.as_ref();
-        counts.is_none_or(|counts| have(&counts.read().unwrap_or_else(PoisonError::into_inner)))
-    }
-}
-
-impl Leaves for Below {
-    type Error = StoreError;
-
-    fn leaf(&self, key: &PathKey) -> Result<Option<Leaf>, StoreError> {
-        if !self.may(|counts| counts.may_have_leaf_at(key)) {
-            return Ok(None);
-        }
-        match self {
-            Self::Committed(committed) => committed.leaf(key),
-            Self::Committing(overlay) => overlay.leaf(key),
-        }
-    }
-
-    fn leaves_at_or_below(&self, key: &PathKey) -> Result<Vec<(PathKey, Leaf)>, StoreError> {
-        if !self.may(|counts| counts.may_have_leaf_below(key)) {
-            // Reading one leaf is much cheaper than a range.
-            let leaf = self.leaf(key)?;
-            return Ok(leaf.map(|leaf| (key.clone(), leaf)).into_iter().collect());
-        }
-        match self {
-            Self::Committed(committed) => committed.leaves_at_or_below(key),
-            Self::Committing(overlay) => overlay.leaves_at_or_below(key),
-        }
-    }
-
-    fn has_leaf_below(&self, key: &PathKey) -> Result<bool, StoreError> {
-        if !self.may(|counts| counts.may_have_leaf_below(key)) {
-            return Ok(false);
-        }
-        match self {
-            Self::Committed(committed) => committed.has_leaf_below(key),
-            Self::Committing(overlay) => overlay.has_leaf_below(key),
-        }
-    }
 }
 
 /// Where application stands: what the next block links to and what the next delta document says so far.

@@ -1,9 +1,11 @@
 //! The thread that makes batches durable, so that the next blocks are applied meanwhile.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
 
 use super::StoreError;
 use super::last_commit::LastCommitFile;
@@ -28,6 +30,8 @@ pub(super) struct Job {
 pub(super) struct Committer {
     jobs: Option<SyncSender<Job>>,
     state: Mutex<State>,
+    /// Told after each batch.
+    ended: Arc<Notify>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -46,16 +50,25 @@ enum Progress {
     Failed(StoreError),
 }
 
+impl Progress {
+    fn after(answer: Result<(), StoreError>) -> Self {
+        answer.map_or_else(Self::Failed, |()| Self::Idle)
+    }
+}
+
 impl Committer {
     pub(super) fn new(last_commit: LastCommitFile) -> Result<Self, StoreError> {
         let (jobs, queue) = sync_channel::<Job>(1);
         let (answer, answers) = sync_channel(1);
+        let ended = Arc::new(Notify::new());
+        let tell = Arc::clone(&ended);
         let thread = std::thread::Builder::new()
             .name("commit".to_owned())
             .spawn(move || {
                 for job in queue {
                     // Whoever waits for the answer has gone only when the store is closed.
                     let _ = answer.send(commit(job, &last_commit));
+                    tell.notify_one();
                 }
             })
             .map_err(StoreError::Committer)?;
@@ -65,6 +78,7 @@ impl Committer {
                 answers,
                 progress: Progress::Idle,
             }),
+            ended,
             thread: Some(thread),
         })
     }
@@ -87,22 +101,45 @@ impl Committer {
     pub(super) fn wait(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(state.progress, Progress::Running) {
-            state.progress = match state.answers.recv() {
-                Ok(Ok(())) => Progress::Idle,
-                Ok(Err(error)) => Progress::Failed(error),
-                Err(_) => Progress::Failed(StoreError::CommitterGone),
-            };
+            let answer = state.answers.recv();
+            state.progress = Progress::after(answer.unwrap_or(Err(StoreError::CommitterGone)));
         }
+    }
+
+    /// Takes the answer of a batch that has ended, without waiting for one that has not.
+    pub(super) fn look(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(state.progress, Progress::Running) {
+            match state.answers.try_recv() {
+                Ok(answer) => state.progress = Progress::after(answer),
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => {
+                    state.progress = Progress::Failed(StoreError::CommitterGone);
+                }
+            }
+        }
+    }
+
+    /// Is told each time a batch is durable or failed.
+    pub(super) fn ended(&self) -> Arc<Notify> {
+        Arc::clone(&self.ended)
     }
 
     /// Waits like [`Committer::wait`] and gives the failure.
     pub(super) fn finish(&self) -> Result<(), StoreError> {
         self.wait();
+        self.take_failure()
+    }
+
+    /// The failure that nobody was told yet.
+    pub(super) fn take_failure(&self) -> Result<(), StoreError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match std::mem::take(&mut state.progress) {
-            Progress::Failed(error) => Err(error),
-            Progress::Idle | Progress::Running => Ok(()),
+        if matches!(state.progress, Progress::Failed(_))
+            && let Progress::Failed(error) = std::mem::take(&mut state.progress)
+        {
+            return Err(error);
         }
+        Ok(())
     }
 
     /// Whether everything that was started is durable, as far as anybody was told.

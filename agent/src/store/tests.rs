@@ -88,6 +88,10 @@ fn a_commit_in_the_background_is_said_to_be_durable_once_it_is() {
         assert!(writer.durable().position.is_none() && writer.durable().have.is_empty());
         assert_eq!(writer.position().unwrap().state_height, number(1));
         durable.recv().unwrap();
+        while writer.would_wait() {
+            std::thread::yield_now();
+        }
+        assert!(writer.try_settle().unwrap());
         // Whoever reads through the writer waits for it.
         assert_eq!(
             writer.store().view().block(number(2)).unwrap(),

@@ -10,6 +10,7 @@ use honeygraph_chain::interval::IntervalSet;
 use honeygraph_chain::state::{Leaf, LeafChange};
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId, PathKey};
 use serde::Serialize;
+use tokio::sync::Notify;
 
 use super::committer::{Committer, Job, Later};
 use super::last_commit::LastCommitFile;
@@ -103,6 +104,24 @@ impl Writer {
         } else {
             self.before.clone()
         }
+    }
+
+    /// Whether the next commit would have to wait for the one before.
+    pub fn would_wait(&self) -> bool {
+        self.committer.look();
+        !self.committer.is_idle()
+    }
+
+    /// Is told each time a commit is durable or failed.
+    pub fn commit_ended(&self) -> Arc<Notify> {
+        self.committer.ended()
+    }
+
+    /// Whether everything is durable; does not wait for a commit that is still under way.
+    pub fn try_settle(&mut self) -> Result<bool, StoreError> {
+        self.committer.look();
+        self.committer.take_failure()?;
+        Ok(self.committer.is_idle())
     }
 
     /// Waits until the commit under way is durable.

@@ -88,6 +88,17 @@ impl View {
         })
     }
 
+    /// The blocks with one number that are not on the canonical chain.
+    pub fn fork_blocks_at(
+        &self,
+        number: BlockNumber,
+    ) -> impl Iterator<Item = Result<StoredBlock, StoreError>> + use<> {
+        let rows = self
+            .snapshot
+            .prefix(&self.keyspaces.fork_blocks, number_key(number));
+        rows.map(move |row| StoredBlock::from_bytes(number, &row.value()?))
+    }
+
     /// Whether the leaves as they were before each block of a range are kept.
     pub fn keeps_changes_of(&self, range: BlockRange) -> Result<bool, StoreError> {
         let rows = self.snapshot.range(

@@ -6,10 +6,10 @@ use honeygraph_chain::block::{Block, HashedBlock};
 use honeygraph_chain::network::CheckpointSchedule;
 use honeygraph_chain::peer::PeerFault;
 use honeygraph_chain::planner::{Event, FetchFault, FetchKind, FetchOrder};
-use honeygraph_chain::{BlockNumber, BlockRange, ContentId, Operations};
+use honeygraph_chain::{BlockNumber, ContentId, Operations};
 
 use super::verify::check_blocks_off_thread;
-use crate::peers::client::{BatchOutcome, BatchRequest, PeerClient};
+use crate::peers::client::{BatchOutcome, BatchRequest, PeerClient, Traffic};
 use crate::peers::{FetchError, PeerUrl};
 use crate::replica::FetchedBlock;
 use crate::wire::batch::BatchExtent;
@@ -41,7 +41,7 @@ impl Fetched {
         }
     }
 
-    pub(super) const fn number(&self) -> BlockNumber {
+    pub(super) fn number(&self) -> BlockNumber {
         match self {
             Self::Linked(fetched) => fetched.block.number(),
             Self::Operations { number, .. } => *number,
@@ -56,8 +56,6 @@ pub(super) struct Answer {
     pub(super) blocks: Vec<Fetched>,
     /// Bytes of the blocks, as they are held in memory until they are committed.
     pub(super) bytes: u64,
-    /// Bytes received, compressed.
-    pub(super) wire_bytes: u64,
     pub(super) elapsed: Duration,
     /// Why there are not more of them.
     pub(super) fault: Option<FetchFault>,
@@ -99,10 +97,19 @@ pub(super) async fn fetch(
     network: &NetworkName,
     schedule: CheckpointSchedule,
     order: &FetchOrder,
+    traffic: &Traffic,
 ) -> Answer {
     match order.kind {
-        FetchKind::Batch => fetch_range(client, url, network, schedule, order.range, order.timeout).await,
-        FetchKind::Single => fetch_singly(client, url, order).await,
+        FetchKind::Batch => {
+            let request = BatchRequest {
+                network,
+                range: order.range,
+                timeout: order.timeout,
+                traffic,
+            };
+            fetch_range(client, url, schedule, request).await
+        }
+        FetchKind::Single => fetch_singly(client, url, order, traffic).await,
     }
 }
 
@@ -110,16 +117,10 @@ pub(super) async fn fetch(
 pub(super) async fn fetch_range(
     client: &PeerClient,
     url: &PeerUrl,
-    network: &NetworkName,
     schedule: CheckpointSchedule,
-    range: BlockRange,
-    timeout: Duration,
+    request: BatchRequest<'_>,
 ) -> Answer {
-    let request = BatchRequest {
-        network,
-        range,
-        timeout,
-    };
+    let range = request.range;
     let batch = client.blocks(url, request).await;
     let mut fault = match batch.outcome {
         BatchOutcome::Whole(BatchExtent::Complete | BatchExtent::Cut) => None,
@@ -145,19 +146,17 @@ pub(super) async fn fetch_range(
     Answer {
         blocks: blocks.collect(),
         bytes,
-        wire_bytes: batch.wire_bytes,
         elapsed: batch.elapsed,
         fault,
     }
 }
 
 /// Asks an older peer block by block.
-async fn fetch_singly(client: &PeerClient, url: &PeerUrl, order: &FetchOrder) -> Answer {
+async fn fetch_singly(client: &PeerClient, url: &PeerUrl, order: &FetchOrder, traffic: &Traffic) -> Answer {
     let started = Instant::now();
     let mut answer = Answer {
         blocks: Vec::new(),
         bytes: 0,
-        wire_bytes: 0,
         elapsed: Duration::ZERO,
         fault: None,
     };
@@ -173,7 +172,8 @@ async fn fetch_singly(client: &PeerClient, url: &PeerUrl, order: &FetchOrder) ->
                 Fetched::Operations { operations, .. } => 128 * operations.as_slice().len() as u64,
             };
             answer.bytes += bytes;
-            answer.wire_bytes += bytes;
+            traffic.count_received(bytes);
+            traffic.count_blocks(bytes);
             answer.blocks.push(fetched);
         }
         Ok::<(), FetchFault>(())

@@ -57,10 +57,10 @@ pub struct SyncView {
     pub planner: PlannerStatus,
     /// Gaps that were noticed since the start.
     pub gaps_detected: u64,
-    /// Bytes of the blocks that peers sent, whether they were needed or not.
+    /// Bytes of the blocks that peers sent, needed or not, also to requests that were given up.
     pub fetched_bytes: u64,
     /// Bytes received for them, compressed.
-    pub wire_bytes: u64,
+    pub received_bytes: u64,
     /// Bytes of the blocks that were needed and came from peers.
     pub needed_bytes: u64,
 }

@@ -8,18 +8,13 @@ use honeygraph_agent::dgraph::client::{DgraphClient, Mutation, Query, Reading, U
 use honeygraph_agent::dgraph::projection::{
     Progress, Projection, ProjectionSettings, ProjectionStore, StateCursor, Writers,
 };
-use honeygraph_agent::replica::{FetchedBlock, Replica, ReplicaSettings, StartDocuments};
-use honeygraph_agent::store::{Store, StoreSettings};
-use honeygraph_chain::block::{Block, HashedBlock};
-use honeygraph_chain::checkpoint::PreviousRoot;
-use honeygraph_chain::{Operation, Operations};
-use honeygraph_honeycomb::generator::GeneratorSettings;
-use honeygraph_honeycomb::reference_chain::{ChainSettings, ReferenceChain};
+use honeygraph_chain::Operation;
 use libtest_mimic::Trial;
 use serde_json::Value;
 
 use crate::World;
 use crate::cluster::{Cluster, ready};
+use crate::log::Log;
 
 /// Blocks of the log that is projected first.
 const BLOCKS: usize = 700;
@@ -31,57 +26,6 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
         world.own("projection::a_reorganization_is_taken_back", reorganized),
         world.own("projection::a_wiped_dgraph_is_filled_again", wiped),
     ]
-}
-
-/// A log that grows block by block.
-struct Log {
-    _home: tempfile::TempDir,
-    replica: Replica,
-    chain: ReferenceChain,
-}
-
-impl Log {
-    fn new() -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let settings = ChainSettings {
-            generator: GeneratorSettings::benchmark(),
-            kept_blocks: 1,
-            ..ChainSettings::default()
-        };
-        let chain = ReferenceChain::from_vectors(settings).unwrap();
-        let genesis = home.path().join("genesis.json");
-        std::fs::write(&genesis, chain.genesis_document()).unwrap();
-        let (_, writer, _) = Store::open(&home.path().join("data"), &StoreSettings::default()).unwrap();
-        let settings = ReplicaSettings::new("dlux");
-        let mut replica = Replica::new(writer, settings).unwrap();
-        let documents = StartDocuments {
-            state: genesis,
-            state_id: chain.genesis_id(),
-            prev_root: PreviousRoot::None,
-            deltas: Vec::new(),
-            anchor: None,
-        };
-        replica.start_from(&documents).unwrap();
-        Self {
-            _home: home,
-            replica,
-            chain,
-        }
-    }
-
-    fn grow(&mut self, blocks: usize) {
-        let blocks: Vec<FetchedBlock> = self
-            .chain
-            .by_ref()
-            .take(blocks)
-            .map(|block| FetchedBlock {
-                block: HashedBlock::from_canonical(block.block.bytes().to_vec()).unwrap(),
-                timestamp_ms: u64::try_from(block.unix_millis).unwrap(),
-            })
-            .collect();
-        self.replica.extend(&"peer".parse().unwrap(), &blocks).unwrap();
-        self.replica.settle().unwrap();
-    }
 }
 
 async fn open(client: &DgraphClient, writer: &str) -> Arc<ProjectionStore<DgraphClient>> {
@@ -178,14 +122,34 @@ async fn followed(program: std::path::PathBuf, directory: std::path::PathBuf) {
     client.write(None, vec![edit]).await.unwrap();
     assert_eq!(verify(&mut projection).await, (1, 2));
     assert_eq!(verify(&mut projection).await, (0, 0));
+
+    // The first block is compared again and again, also while others come.
+    for _ in 0..2 {
+        let mut edit = Mutation::new();
+        edit.set(uid(&found["b"][0]), "operations", "[]");
+        client.write(None, vec![edit]).await.unwrap();
+        let mut rounds = 0;
+        loop {
+            log.grow(1);
+            catch_up(&mut projection).await;
+            let verified = projection.verify_piece().await.unwrap();
+            if verified == (Progress::Repaired { blocks: 1, nodes: 0 }) {
+                break;
+            }
+            rounds += 1;
+            assert!(rounds < 60);
+        }
+    }
 }
 
 async fn shared(program: std::path::PathBuf, directory: std::path::PathBuf) {
     let (_cluster, client) = cluster(&program, &directory).await;
-    let mut log = Log::new();
+    let (mut log, mut later) = (Log::new(), Log::new());
+    later.delay_ms = 7;
     log.grow(BLOCKS);
+    later.grow(BLOCKS);
     let mut one = projection(&client, &log, "one", Writers::Several).await;
-    let mut two = projection(&client, &log, "two", Writers::Several).await;
+    let mut two = projection(&client, &later, "two", Writers::Several).await;
     let both = async {
         loop {
             let (first, second) = tokio::join!(one.advance(), two.advance());
@@ -200,12 +164,14 @@ async fn shared(program: std::path::PathBuf, directory: std::path::PathBuf) {
     assert_eq!(verify(&mut two).await, (0, 0));
     for _ in 0..5 {
         log.grow(2);
+        later.grow(2);
         let (first, second) = tokio::join!(one.advance(), two.advance());
         first.unwrap();
         second.unwrap();
         catch_up(&mut one).await;
         catch_up(&mut two).await;
     }
+    assert_eq!(verify(&mut one).await, (0, 0));
     assert_eq!(verify(&mut two).await, (0, 0));
 }
 
@@ -232,28 +198,20 @@ async fn reorganized(program: std::path::PathBuf, directory: std::path::PathBuf)
     let mut number = fork_from;
     for at in 0..20 {
         number = number.next();
-        let operations = vec![
-            Operation::Del {
-                path: honeygraph_chain::Path::from_slashed("dex"),
-            },
-            Operation::Put {
-                path: honeygraph_chain::Path::from_slashed(&format!("forked/alice/{at}")),
-                data: serde_json::from_str("{\"x\":1}").unwrap(),
-            },
-            Operation::WriteMarker,
-        ];
-        let block = HashedBlock::from(Block {
+        previous_hash = log.append(
             number,
             previous_hash,
-            operations: Operations::new(operations).unwrap(),
-        });
-        previous_hash = block.hash();
-        let blocks = [FetchedBlock {
-            block,
-            timestamp_ms: 1,
-        }];
-        log.replica.extend(&"peer".parse().unwrap(), &blocks).unwrap();
-        log.replica.settle().unwrap();
+            vec![
+                Operation::Del {
+                    path: honeygraph_chain::Path::from_slashed("dex"),
+                },
+                Operation::Put {
+                    path: honeygraph_chain::Path::from_slashed(&format!("forked/alice/{at}")),
+                    data: serde_json::from_str("{\"x\":1}").unwrap(),
+                },
+                Operation::WriteMarker,
+            ],
+        );
         if at % 5 == 0 {
             catch_up(&mut projection).await;
         }

@@ -23,7 +23,7 @@ use serde_json::Value as Json;
 
 use self::cluster::NetworkNode;
 use self::region::NETWORK_NODE;
-use self::schedule::{Schedule, Witness, run, schedules};
+use self::schedule::{Schedule, Witness, run, run_on_a_log_that_turns, schedules};
 use self::schema::predicate as p;
 use super::World;
 use super::cluster::{Cluster, eventually, ready};
@@ -63,7 +63,7 @@ impl Witness for DgraphClient {
 }
 
 /// What a cursor is read from.
-const NODE: &str = "appliedBlock appliedHash stateBlock stateTo stateAfter";
+const NODE: &str = "appliedBlock appliedHash appliedFrom stateBlock stateTo stateAfter";
 
 fn answer_of(answer: &Answer) -> Json {
     answer.read().unwrap()
@@ -89,7 +89,7 @@ fn applied(number: u64) -> Cursor {
             number: number.try_into().unwrap(),
             hash: ContentId::of(&number.to_be_bytes()),
         }),
-        state: StateCursor::Nothing,
+        ..Cursor::NOTHING
     }
 }
 
@@ -104,6 +104,8 @@ async fn steps(program: PathBuf, directory: PathBuf) {
         let schedule = schedules().new_tree(&mut random).unwrap().current();
         println!("{schedule:?}");
         run(&client, &schedule).await;
+        eventually(|| client.drop_all()).await;
+        run_on_a_log_that_turns(&client, &schedule).await;
     }
 }
 
@@ -160,8 +162,12 @@ async fn cursors(program: PathBuf, directory: PathBuf) {
         )),
         replacing(Some(PathKey::root().child(&long))),
         Cursor {
-            applied: None,
             state: StateCursor::At(number),
+            ..Cursor::NOTHING
+        },
+        Cursor {
+            from: Some(number),
+            ..applied(9_007_199_254_740_991)
         },
         Cursor::NOTHING,
     ];

@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::bail;
 use clap::Parser;
+use honeygraph_agent::dgraph::client::EndpointUrl;
+
+use crate::dgraph::{DgraphFault, DgraphMode, DgraphSource};
 
 /// Starts a small honeygraph network on this machine, breaks it, and shows it heal.
 ///
@@ -46,6 +50,23 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1_024..=65_000))]
     pub port_base: Option<u16>,
 
+    /// Have every node keep a Dgraph in step: who writes which cluster. The clusters are started from
+    /// `DGRAPH_BIN`, or there is one that runs, at `DGRAPH_ALPHA`
+    #[arg(long, value_name = "MODE")]
+    pub dgraph_mode: Option<DgraphMode>,
+
+    /// What goes wrong with each Dgraph while nodes are broken
+    #[arg(long, value_name = "FAULT", requires = "dgraph_mode")]
+    pub dgraph_fault: Option<DgraphFault>,
+
+    /// Program of Dgraph, 25.4 or newer
+    #[arg(long, env, value_name = "PATH")]
+    pub dgraph_bin: Option<PathBuf>,
+
+    /// An alpha that runs and holds no network, for `--dgraph-mode shared`; `http://host:9080`
+    #[arg(long, env, value_name = "ADDRESS")]
+    pub dgraph_alpha: Option<EndpointUrl>,
+
     /// Leave the network running at the end, one block every 3 s, until Ctrl-C
     #[arg(long)]
     pub keep: bool,
@@ -59,6 +80,23 @@ impl Arguments {
     /// Time from one block to the next.
     pub(crate) const fn block_interval(&self) -> Duration {
         Duration::from_millis(self.block_interval)
+    }
+
+    /// Who writes which Dgraph, and where it comes from; none without one.
+    pub(crate) fn dgraph(&self) -> anyhow::Result<Option<(DgraphMode, DgraphSource)>> {
+        let Some(mode) = self.dgraph_mode else {
+            return Ok(None);
+        };
+        let source = match (&self.dgraph_bin, &self.dgraph_alpha) {
+            (Some(program), _) => DgraphSource::Program(program.clone()),
+            (None, Some(alpha)) if mode == DgraphMode::Shared => DgraphSource::Alpha(alpha.clone()),
+            (None, Some(_)) => bail!(
+                "--dgraph-mode {} needs several clusters, DGRAPH_ALPHA names one: name the program in DGRAPH_BIN",
+                mode.name()
+            ),
+            (None, None) => bail!("--dgraph-mode needs a dgraph: name its program in DGRAPH_BIN"),
+        };
+        Ok(Some((mode, source)))
     }
 
     /// Longest time for one step.
@@ -83,5 +121,33 @@ mod tests {
         let parse = |nodes| Arguments::try_parse_from(["devnet", "--nodes", nodes]);
         assert!(parse("2").is_err());
         assert_eq!(parse("3").unwrap().nodes, 3);
+    }
+
+    #[test]
+    fn each_dgraph_mode_says_what_it_needs() {
+        let parse = |arguments: &[&str]| {
+            let arguments = ["devnet"].iter().chain(arguments);
+            let mut parsed = Arguments::try_parse_from(arguments)?;
+            // Not those of whoever runs the tests.
+            if parsed.dgraph_bin != Some("bin".into()) {
+                parsed.dgraph_bin = None;
+            }
+            if parsed.dgraph_alpha != Some("http://alpha".parse().unwrap()) {
+                parsed.dgraph_alpha = None;
+            }
+            Ok::<_, clap::Error>(parsed.dgraph().map_err(|error| error.to_string()))
+        };
+        assert!(parse(&[]).unwrap().unwrap().is_none());
+        assert!(parse(&["--dgraph-fault", "wiped"]).is_err());
+        let alpha = ["--dgraph-alpha", "http://alpha"];
+        for mode in ["independent", "shared", "hybrid"] {
+            let with = |more: &[&str]| parse(&[&["--dgraph-mode", mode], more].concat()).unwrap();
+            assert!(with(&["--dgraph-bin", "bin"]).unwrap().is_some());
+            assert!(with(&[]).unwrap_err().contains("DGRAPH_BIN"));
+            match with(&alpha) {
+                Ok(found) => assert!(mode == "shared" && found.is_some()),
+                Err(error) => assert!(mode != "shared" && error.contains("DGRAPH_ALPHA"), "{error}"),
+            }
+        }
     }
 }

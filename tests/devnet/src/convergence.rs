@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use honeygraph_agent::wire::shapes::{AnchorAnswer, HashAnswer};
+use honeygraph_agent::wire::shapes::{AnchorAnswer, DgraphStatus, HashAnswer};
 use honeygraph_chain::checkpoint::Anchor;
 use honeygraph_chain::{BlockNumber, BlockRange};
 use indicatif::HumanCount;
@@ -48,6 +48,8 @@ pub(crate) enum Shortcoming {
     StateHash(String),
     /// The digest of its state is another one.
     StateDigest(String),
+    /// Its Dgraph is not there yet.
+    Dgraph(String),
 }
 
 impl fmt::Display for Shortcoming {
@@ -72,6 +74,7 @@ impl fmt::Display for Shortcoming {
             Self::BlockHash(hash) => write!(formatter, "has another block: {hash}"),
             Self::StateHash(hash) => write!(formatter, "has another state: {hash}"),
             Self::StateDigest(digest) => write!(formatter, "has another state digest: {digest}"),
+            Self::Dgraph(reason) => write!(formatter, "has a Dgraph that {reason}"),
         }
     }
 }
@@ -118,6 +121,13 @@ pub(crate) fn shortcomings(
     if standing.status.lib < head {
         found.push(Shortcoming::NotFinal(standing.status.lib));
     }
+    found.extend(
+        standing
+            .status
+            .dgraph
+            .as_ref()
+            .and_then(|dgraph| behind(dgraph, head)),
+    );
     if !found.is_empty() {
         // What follows is only asked of a node that has everything.
         return found;
@@ -139,9 +149,31 @@ pub(crate) fn shortcomings(
     found
 }
 
+/// What keeps a Dgraph from standing where the log stands.
+fn behind(dgraph: &DgraphStatus, head: Option<BlockNumber>) -> Option<Shortcoming> {
+    let reason = if let Some(mismatch) = &dgraph.mismatch {
+        format!(
+            "holds another block {} than the log",
+            height(Some(mismatch.block))
+        )
+    } else if !dgraph.connected {
+        let error = dgraph.last_error.as_deref().unwrap_or("it was not reached yet");
+        format!("does not answer: {error}")
+    } else if dgraph.applied_block != head {
+        format!("has the blocks up to {}", height(dgraph.applied_block))
+    } else if dgraph.state_block != head {
+        format!("has the state of block {}", height(dgraph.state_block))
+    } else {
+        return None;
+    };
+    Some(Shortcoming::Dgraph(reason))
+}
+
 #[cfg(test)]
 mod tests {
-    use honeygraph_agent::wire::shapes::{Agreement, SyncStatus, VerificationStatus};
+    use honeygraph_agent::wire::shapes::{
+        Agreement, DgraphMismatch, DgraphWriters, SyncStatus, VerificationStatus,
+    };
     use honeygraph_chain::interval::IntervalSet;
     use honeygraph_chain::{ContentId, StateDigest};
 
@@ -255,6 +287,44 @@ mod tests {
         );
         let outside = BlockRange::single(number(100));
         assert_eq!(online(|node| node.missing.insert(outside)), []);
+    }
+
+    #[test]
+    fn a_dgraph_must_stand_where_the_log_stands() {
+        let head = Some(target().block_num);
+        let found = |change: fn(&mut DgraphStatus)| {
+            online(|node| {
+                let mut dgraph = DgraphStatus {
+                    mode: DgraphWriters::Shared,
+                    connected: true,
+                    from_block: None,
+                    applied_block: head,
+                    applied_hash: None,
+                    state_block: head,
+                    lag_blocks: Some(0),
+                    mismatch: None,
+                    last_error: None,
+                };
+                change(&mut dgraph);
+                node.status.dgraph = Some(dgraph);
+            })
+        };
+        assert_eq!(found(|_| {}), []);
+        let changes: [fn(&mut DgraphStatus); 4] = [
+            |dgraph| dgraph.connected = false,
+            |dgraph| dgraph.applied_block = Some(number(299)),
+            |dgraph| dgraph.state_block = None,
+            |dgraph| {
+                dgraph.mismatch = Some(DgraphMismatch {
+                    block: number(300),
+                    log_hash: None,
+                    dgraph_hash: None,
+                });
+            },
+        ];
+        for change in changes {
+            assert!(matches!(found(change)[..], [Shortcoming::Dgraph(_)]));
+        }
     }
 
     #[test]

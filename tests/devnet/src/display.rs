@@ -140,7 +140,7 @@ impl Live {
         let columns = Term::stdout()
             .size_checked()
             .map_or(DEFAULT_COLUMNS, |(_, columns)| columns);
-        let bar = bar_width(columns);
+        let bar = bar_width(columns, picture.has_dgraph);
         let fit = |line: &str| truncate_str(line, usize::from(columns.saturating_sub(1)), "…").into_owned();
         let title = format!(
             "{} {}  block {}  {} s",
@@ -150,12 +150,13 @@ impl Live {
             elapsed.as_secs()
         );
         self.last.clear();
-        self.last.push(fit(&style(header(bar)).dim().to_string()));
+        let header = header(bar, picture.has_dgraph);
+        self.last.push(fit(&style(header).dim().to_string()));
         self.last.extend(
             picture
                 .nodes
                 .iter()
-                .map(|node| fit(&node_line(node, picture.chain, bar))),
+                .map(|node| fit(&node_line(node, picture.chain, bar, picture.has_dgraph))),
         );
         self.title.set_message(fit(&title));
         let lines = [&self.header].into_iter().chain(&self.nodes);

@@ -12,15 +12,28 @@ use crate::observation::{Condition, NodePicture, Picture, mode_name};
 /// Columns of a node's line beside its bar, and one that stays free.
 const OTHER_COLUMNS: u16 = 93;
 
-/// How wide a bar is in a terminal of this many columns.
-pub(crate) fn bar_width(columns: u16) -> u16 {
-    columns.saturating_sub(OTHER_COLUMNS).clamp(8, 48)
+/// Columns of the lag of a node's Dgraph.
+const DGRAPH_COLUMNS: u16 = 14;
+
+/// How wide a bar is in a terminal of this many columns, where nodes have a Dgraph or not.
+pub(crate) fn bar_width(columns: u16, has_dgraph: bool) -> u16 {
+    let others = OTHER_COLUMNS + if has_dgraph { DGRAPH_COLUMNS } else { 0 };
+    columns.saturating_sub(others).clamp(8, 48)
+}
+
+/// What a column for Dgraph adds to a line.
+fn dgraph_column(has_dgraph: bool, text: &str) -> String {
+    if has_dgraph {
+        format!("  {text:>12}")
+    } else {
+        String::new()
+    }
 }
 
 /// The names of the columns of [`node_line`].
-pub(crate) fn header(bar: u16) -> String {
+pub(crate) fn header(bar: u16, has_dgraph: bool) -> String {
     format!(
-        "  {:<8} {:<8} {:>10}  {:>10}  {} {:>8} {:>8}  {:<5} {:>10}  {:>10}",
+        "  {:<8} {:<8} {:>10}  {:>10}  {} {:>8} {:>8}  {:<5} {:>10}  {:>10}{}",
         "node",
         "mode",
         "head",
@@ -31,11 +44,12 @@ pub(crate) fn header(bar: u16) -> String {
         "peers",
         "LIB",
         "proven to",
+        dgraph_column(has_dgraph, "Dgraph lacks"),
     )
 }
 
 /// A node in a table whose columns have the [`header`].
-pub(crate) fn node_line(node: &NodePicture, chain: BlockRange, bar: u16) -> String {
+pub(crate) fn node_line(node: &NodePicture, chain: BlockRange, bar: u16, has_dgraph: bool) -> String {
     match &node.condition {
         Condition::Silent => format!("  {:<8} {}", node.name, style("starting").yellow()),
         Condition::Offline { reason, missing } => format!(
@@ -51,7 +65,7 @@ pub(crate) fn node_line(node: &NodePicture, chain: BlockRange, bar: u16) -> Stri
             let status = &standing.status;
             let (alive, known) = standing.peers();
             format!(
-                "  {:<8} {} {:>10}  {:>10}  {} {} {:>8}  {:<5} {:>10}  {:>10}",
+                "  {:<8} {} {:>10}  {:>10}  {} {} {:>8}  {:<5} {:>10}  {:>10}{}",
                 node.name,
                 mode_style(status.mode).apply_to(format!("{:<8}", mode_name(status.mode))),
                 height(status.head),
@@ -62,6 +76,7 @@ pub(crate) fn node_line(node: &NodePicture, chain: BlockRange, bar: u16) -> Stri
                 format!("{alive}/{known}"),
                 height(status.lib),
                 height(standing.proven_to()),
+                dgraph_column(has_dgraph, &count(standing.dgraph_lag())),
             )
         }
     }
@@ -84,17 +99,25 @@ fn in_short(node: &NodePicture) -> String {
         Condition::Online(standing) => {
             let mode = mode_name(standing.status.mode);
             let missing = HumanCount(standing.missing_blocks());
-            match standing.status.mode {
+            let itself = match standing.status.mode {
                 _ if missing.0 == 0 => mode.to_owned(),
                 Some(SyncMode::Follow) => format!("{mode}, {missing} behind"),
                 _ => format!("{mode}, {missing} missing, {}/s", HumanCount(node.rate)),
+            };
+            match standing.dgraph_lag() {
+                Some(lag) if lag > 0 => format!("{itself}, Dgraph lacks {}", HumanCount(lag)),
+                _ => itself,
             }
         }
     }
 }
 
 fn height(number: Option<BlockNumber>) -> String {
-    number.map_or_else(|| "-".to_owned(), |number| HumanCount(number.get()).to_string())
+    count(number.map(BlockNumber::get))
+}
+
+fn count(count: Option<u64>) -> String {
+    count.map_or_else(|| "-".to_owned(), |count| HumanCount(count).to_string())
 }
 
 fn coloured_bar(missing: &IntervalSet, chain: BlockRange, width: u16) -> String {
@@ -133,7 +156,7 @@ fn missing_text(missing: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use honeygraph_agent::wire::shapes::SyncStatus;
+    use honeygraph_agent::wire::shapes::{DgraphStatus, DgraphWriters, SyncStatus};
 
     use super::*;
     use crate::observation::Standing;
@@ -164,7 +187,7 @@ mod tests {
     }
 
     fn line(node: &NodePicture) -> String {
-        let line = node_line(node, range(28_559_102, 1_000), 10);
+        let line = node_line(node, range(28_559_102, 1_000), 10, false);
         console::strip_ansi_codes(&line).into_owned()
     }
 
@@ -197,7 +220,7 @@ mod tests {
     #[test]
     fn columns_stand_under_their_names() {
         let line = line(&node(None));
-        let header = header(10);
+        let header = header(10, false);
         assert_eq!(
             console::measure_text_width(&line),
             console::measure_text_width(&header)
@@ -226,10 +249,41 @@ mod tests {
         let picture = Picture {
             chain: range(28_559_102, 1_000),
             nodes: vec![node(None), off, node(Some(range(28_559_302, 150)))],
+            has_dgraph: false,
         };
         assert_eq!(
             plain_line(7, &picture),
             "    7 s  block 28,560,101 | node-4 fill | node-3 killed | node-4 fill, 150 missing, 1,250/s"
+        );
+    }
+    #[test]
+    fn the_lag_of_dgraph_is_shown_where_there_is_one() {
+        let mut node = node(None);
+        if let Condition::Online(standing) = &mut node.condition {
+            standing.status.dgraph = Some(DgraphStatus {
+                mode: DgraphWriters::Shared,
+                connected: true,
+                from_block: None,
+                applied_block: None,
+                applied_hash: None,
+                state_block: None,
+                lag_blocks: Some(1_204),
+                mismatch: None,
+                last_error: None,
+            });
+        }
+        assert_eq!(in_short(&node), "fill, Dgraph lacks 1,204");
+        let line = node_line(&node, range(28_559_102, 1_000), 10, true);
+        let line = console::strip_ansi_codes(&line).into_owned();
+        assert!(line.ends_with("         1,204"), "{line:?}");
+        let header = header(10, true);
+        assert_eq!(
+            console::measure_text_width(&line),
+            console::measure_text_width(&header)
+        );
+        assert_eq!(
+            console::measure_text_width(&header),
+            usize::from(OTHER_COLUMNS + DGRAPH_COLUMNS) - 1 + 10
         );
     }
 }

@@ -8,7 +8,11 @@ mod api;
 mod arguments;
 mod convergence;
 mod damage;
+mod dgraph;
+mod dgraph_process;
 mod display;
+#[path = "../../../agent/tests/dgraph/equality.rs"]
+mod equality;
 mod fetched;
 mod gap_bar;
 mod honeycombs;
@@ -31,6 +35,7 @@ use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
 use arguments::Arguments;
+use dgraph::Dgraph;
 use display::print_line;
 use network::{Folders, Network};
 use ports::Ports;
@@ -54,6 +59,9 @@ fn main() -> ExitCode {
         rest.next();
         return agent_process::run_agent([program].into_iter().chain(rest).collect());
     }
+    if rest.peek().is_some_and(|first| first == dgraph_process::KEEPER) {
+        return dgraph_process::keep(&rest.skip(1).collect::<Vec<_>>());
+    }
     let arguments = Arguments::parse();
     let ended = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -72,13 +80,21 @@ fn main() -> ExitCode {
 
 /// Runs a network to its end; nothing of it is left running, whatever happens.
 async fn devnet(arguments: Arguments) -> anyhow::Result<Ending> {
+    let dgraph = arguments.dgraph()?;
     let place = Place::prepare(&arguments)?;
     let ports = match arguments.port_base {
         Some(base) => Ports::at(base, arguments.nodes)?,
         None => Ports::free(arguments.nodes)?,
     };
     let plan = plan::nodes(arguments.nodes);
-    let network = Network::prepare(&plan, arguments.seed, ports, &place.folders).await?;
+    let dgraph = match dgraph {
+        Some((mode, source)) => {
+            let Folders { network, logs } = &place.folders;
+            Some(Dgraph::start(mode, &source, plan.len(), network, logs).await?)
+        }
+        None => None,
+    };
+    let network = Network::prepare(&plan, arguments.seed, ports, &place.folders, dgraph).await?;
     let keep = arguments.keep;
     let mut story = Story::new(arguments, network)?;
     let mut ended = unless_interrupted(story.play()).await;
@@ -179,6 +195,13 @@ fn description(network: &Network, folders: &Folders) -> String {
             node.ports.admin,
             node.ports.metrics
         ));
+    }
+    if let Some(dgraph) = &network.dgraph {
+        for (place, node) in network.nodes.iter().enumerate() {
+            if let Ok(endpoint) = dgraph.endpoint(place) {
+                lines.push(format!("  {}  Dgraph {endpoint}", node.name));
+            }
+        }
     }
     lines.push(format!("  logs {}", folders.logs.display()));
     let url = network.nodes.last().map(network::Node::url).unwrap_or_default();

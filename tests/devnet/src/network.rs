@@ -12,6 +12,7 @@ use honeygraph_honeycomb::peer_list::ListedPeer;
 
 use crate::agent_process::{AgentProcess, last_lines};
 use crate::api::Api;
+use crate::dgraph::Dgraph;
 use crate::honeycombs::{self, Honeycombs};
 use crate::observation::{Condition, NodePicture, Picture, RateMeter};
 use crate::plan::{Fate, Feed, PlannedNode};
@@ -72,6 +73,8 @@ pub(crate) struct Network {
     pub nodes: Vec<Node>,
     /// What feeds them.
     pub honeycombs: Honeycombs,
+    /// The Dgraph clusters that they keep in step.
+    pub dgraph: Option<Dgraph>,
     /// How they are read.
     pub api: Api,
     /// File with the token of the admin APIs.
@@ -86,6 +89,7 @@ impl Network {
         seed: u64,
         ports: Ports,
         folders: &Folders,
+        dgraph: Option<Dgraph>,
     ) -> anyhow::Result<Self> {
         let honeycombs = Honeycombs::start(seed, ports).await?;
         let genesis_file = write(&folders.network.join("genesis.json"), &honeycombs.genesis())?;
@@ -104,12 +108,25 @@ impl Network {
             .zip(plan)
             .map(|(place, plan)| (ports.node(place), *plan))
             .collect();
+        let alphas = match &dgraph {
+            Some(dgraph) => (0..places.len())
+                .map(|place| Ok(Some((dgraph.mode(), dgraph.endpoint(place)?.to_string()))))
+                .collect::<anyhow::Result<Vec<_>>>()?,
+            None => vec![None; places.len()],
+        };
         let nodes: Vec<_> = (1..)
             .zip(&places)
-            .map(|(number, (ports, plan))| {
+            .zip(alphas)
+            .map(|((number, (ports, plan)), alpha)| {
                 let name = format!("node-{number}");
                 let data = folders.network.join(&name);
                 let mut settings = common_settings(&name, ports, &data, &admin_token_file, &honeycombs);
+                if let Some((mode, alpha)) = alpha {
+                    settings.extend(flags([
+                        ("dgraph-mode", mode.name().into()),
+                        ("dgraph-alpha", alpha.into()),
+                    ]));
+                }
                 let others = places.iter().filter(|(other, _)| other != ports);
                 settings.extend(flags([(
                     "peers",
@@ -147,6 +164,7 @@ impl Network {
         Ok(Self {
             nodes,
             honeycombs,
+            dgraph,
             api: Api::new()?,
             admin_token_file,
             genesis,
@@ -223,6 +241,7 @@ impl Network {
         Ok(Picture {
             chain,
             nodes: nodes.collect(),
+            has_dgraph: self.dgraph.is_some(),
         })
     }
 
@@ -250,7 +269,11 @@ impl Network {
     /// Ends every node: asks all at once, kills those that do not go.
     pub(crate) async fn stop_all(&mut self) -> anyhow::Result<()> {
         let stopping = self.nodes.iter_mut().map(|node| node.stop("stopped"));
-        join_all(stopping).await.into_iter().collect()
+        let stopped: anyhow::Result<()> = join_all(stopping).await.into_iter().collect();
+        if let Some(dgraph) = &mut self.dgraph {
+            dgraph.stop().await?;
+        }
+        stopped
     }
 }
 

@@ -52,6 +52,11 @@ impl Standing {
         (peers.iter().filter(|peer| peer.is_alive).count(), peers.len())
     }
 
+    /// Blocks that its Dgraph lacks; none where it has none, or does not know yet.
+    pub(crate) fn dgraph_lag(&self) -> Option<u64> {
+        self.status.dgraph.as_ref()?.lag_blocks
+    }
+
     /// The highest block that a recomputed checkpoint proves.
     pub(crate) fn proven_to(&self) -> Option<BlockNumber> {
         self.status.verification.as_ref()?.verified_height
@@ -86,6 +91,8 @@ pub(crate) struct Picture {
     pub chain: BlockRange,
     /// The nodes.
     pub nodes: Vec<NodePicture>,
+    /// Whether they keep a Dgraph in step.
+    pub has_dgraph: bool,
 }
 
 /// How a state of the sync engine is called.

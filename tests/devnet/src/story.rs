@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use futures_util::future::join_all;
+use honeygraph_agent::store::{Store, StoreSettings};
 use honeygraph_chain::checkpoint::Anchor;
 use honeygraph_chain::{BlockNumber, BlockRange};
 use indicatif::HumanCount;
@@ -14,6 +15,7 @@ use crate::arguments::Arguments;
 use crate::convergence::{Shortcoming, Testimony, shortcomings};
 use crate::damage;
 use crate::display::Display;
+use crate::equality::compare;
 use crate::fetched::Fetched;
 use crate::network::{Beginning, Network};
 use crate::observation::{Condition, Picture};
@@ -104,6 +106,9 @@ impl Story {
         let fed = self.names(|feed| feed == Feed::Honeycombs);
         self.display
             .phase(&format!("1/6 Start {count} nodes and two honeycombs"));
+        if let Some(dgraph) = &self.network.dgraph {
+            self.display.note(dgraph.mode().description());
+        }
         self.display.note(&format!(
             "all start from a real network's published state; honeycombs push to {fed}, the others have peers only"
         ));
@@ -143,6 +148,7 @@ impl Story {
         let name = self.name(place);
         self.display.phase(&format!("3/6 Take {name} offline"));
         self.look().await?;
+        self.break_dgraph().await?;
         self.node(place)?.kill("killed").await?;
         self.events.insert(place, "killed".to_owned());
         let missed = self
@@ -223,6 +229,9 @@ impl Story {
             );
             self.network.start(place, Beginning::Store)?;
         }
+        if let (Some(fault), Some(dgraph)) = (self.arguments.dgraph_fault, &mut self.network.dgraph) {
+            dgraph.bring_back(fault)?;
+        }
         self.grow(self.growth.end).await
     }
 
@@ -236,6 +245,67 @@ impl Story {
         let anchor = anchor.with_context(|| format!("the chain has no checkpoint at its end {end}"))?;
         self.agree(anchor).await?;
         Ok(anchor)
+    }
+
+    /// The fault of Dgraph that was asked for begins.
+    async fn break_dgraph(&mut self) -> anyhow::Result<()> {
+        let (Some(fault), Some(dgraph)) = (self.arguments.dgraph_fault, &mut self.network.dgraph) else {
+            return Ok(());
+        };
+        self.display.note(&format!("every Dgraph: {fault}"));
+        dgraph.break_by(fault).await
+    }
+
+    /// Stops the nodes, and compares all that Dgraph holds with all that each log holds.
+    async fn compare_dgraph(&mut self) -> anyhow::Result<()> {
+        if self.network.dgraph.is_none() {
+            return Ok(());
+        }
+        let began = Instant::now();
+        while let Some(dgraph) = &self.network.dgraph
+            && !dgraph.is_mended().await?
+        {
+            if began.elapsed() >= self.arguments.timeout() {
+                bail!(
+                    "after {} s Dgraph still has what somebody edited",
+                    self.arguments.timeout
+                );
+            }
+            self.look().await?;
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+        let places = 0..self.network.nodes.len();
+        for place in places.clone() {
+            self.node(place)?.stop("compared").await?;
+        }
+        for place in places.clone() {
+            let name = self.name(place);
+            let data = self.node(place)?.data.clone();
+            let dgraph = self.network.dgraph.as_ref().context("no Dgraph")?;
+            let reader = dgraph.reader(place)?;
+            let opened =
+                tokio::task::spawn_blocking(move || Store::open(&data, &StoreSettings::default())).await?;
+            let (store, _writer, _) = opened.with_context(|| format!("the store of {name}"))?;
+            let compared = compare(&reader, &store.view())
+                .await
+                .with_context(|| format!("Dgraph differs from the log of {name}"))?;
+            self.display.note(&format!(
+                "Dgraph equals the log of {name}: {} blocks, {} leaves of the state",
+                HumanCount(u64::try_from(compared.blocks)?),
+                HumanCount(u64::try_from(compared.leaves)?)
+            ));
+        }
+        if !self.arguments.keep {
+            return Ok(());
+        }
+        for place in places {
+            self.network.start(place, Beginning::Store)?;
+        }
+        self.wait("all nodes to answer again", |picture| {
+            picture.nodes.iter().all(|node| node.standing().is_some())
+        })
+        .await?;
+        Ok(())
     }
 
     async fn conclude(&mut self, target: &Anchor) -> anyhow::Result<()> {
@@ -271,6 +341,8 @@ impl Story {
                 healing,
             });
         }
+        // It stops the nodes, and with them ends what their metrics say.
+        self.compare_dgraph().await?;
         let time = self.display.elapsed();
         self.display.result(&summary::table(&journeys));
         self.display

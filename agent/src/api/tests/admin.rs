@@ -3,6 +3,9 @@
 use serde_json::json;
 
 use super::*;
+use crate::config::DgraphMode;
+use crate::dgraph::job::Jobs;
+use crate::dgraph::status::ProjectionStatus;
 use crate::replica::ReplicaStatus;
 
 async fn ask(node: &Fixture, method: Method, path: &str, body: Option<&Value>) -> Answer {
@@ -24,6 +27,9 @@ async fn every_call_needs_the_token() {
         (Method::POST, "/clear-halt"),
         (Method::GET, "/peers"),
         (Method::POST, "/peers"),
+        (Method::POST, "/dgraph/verify"),
+        (Method::POST, "/dgraph/rebuild"),
+        (Method::GET, "/dgraph/job"),
     ] {
         let call = || from("127.0.0.1:1", method.clone(), path, Some(&json!({})));
         send(router(), call()).await.error(StatusCode::UNAUTHORIZED);
@@ -155,4 +161,47 @@ async fn bad_input_is_named() {
     let peer = json!({"peerId": "new", "url": "http://10.0.0.7:3030"});
     ask(&node, Method::POST, "/peers", Some(&peer)).await.good();
     assert_eq!(node.sync.asked(), ["register new http://10.0.0.7:3030"]);
+}
+
+#[tokio::test]
+async fn a_dgraph_is_compared_and_filled_by_one_job_at_a_time() {
+    let without = Fixture::new();
+    let job = |node| ask(node, Method::GET, "/dgraph/job", None);
+    let error = job(&without).await.error(StatusCode::NOT_FOUND);
+    assert!(error.contains("DGRAPH_ALPHA"), "{error}");
+
+    let (_projection, status) = ProjectionStatus::channel();
+    let jobs = Jobs::default();
+    let dgraph = DgraphView {
+        mode: DgraphMode::Shared,
+        status,
+        jobs: jobs.clone(),
+        pass_through: None,
+    };
+    let node = Fixture::beside(api_settings(), Some(dgraph));
+    assert_eq!(job(&node).await.good()["job"], json!(null));
+    let call = |path, body| {
+        let node = &node;
+        async move { ask(node, Method::POST, path, Some(&body)).await }
+    };
+    let refused = call("/dgraph/verify", json!({"mend": true})).await;
+    refused.error(StatusCode::BAD_REQUEST);
+    let asked = call("/dgraph/verify", json!({"repair": true})).await;
+    assert_eq!(asked.status, StatusCode::ACCEPTED);
+    let answer = job(&node).await.good();
+    assert_eq!(answer["sessionId"], node.node.session_id().to_string());
+    let stands = &answer["job"];
+    assert_eq!(
+        (&stands["work"], &stands["repair"]),
+        (&json!("verify"), &json!(true))
+    );
+    assert_eq!((&stands["state"], &stands["id"]), (&json!("queued"), &json!(1)));
+    let error = call("/dgraph/rebuild", json!({}))
+        .await
+        .error(StatusCode::CONFLICT);
+    assert!(error.contains("job 1 is under way"), "{error}");
+    jobs.done();
+    let asked = call("/dgraph/rebuild", json!({"drop": true})).await;
+    assert_eq!(asked.status, StatusCode::ACCEPTED);
+    assert!(jobs.wants_drop());
 }

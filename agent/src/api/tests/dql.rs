@@ -8,6 +8,7 @@ use super::*;
 use crate::config::DgraphMode;
 use crate::dgraph::client::scripted_alpha::ScriptedAlpha;
 use crate::dgraph::client::{DgraphSettings, EndpointUrl, Query};
+use crate::dgraph::job::Jobs;
 use crate::dgraph::pass_through::{PassThrough, PassThroughLimits};
 use crate::dgraph::status::{ProjectionMismatch, ProjectionStatus};
 
@@ -38,6 +39,7 @@ impl World {
         let pass_through = PassThrough::new(settings, limits, status.clone()).unwrap();
         let dgraph = DgraphView {
             mode: DgraphMode::Shared,
+            jobs: Jobs::default(),
             status,
             pass_through: Some(pass_through),
         };
@@ -325,6 +327,7 @@ async fn the_status_says_how_far_dgraph_is() {
             },
             Some(at(HEAD - 9)),
         );
+        status.from = Some(at(2));
         status.mismatch = Some(ProjectionMismatch {
             block: at(3),
             log_hash: Some(hash()),
@@ -333,7 +336,7 @@ async fn the_status_says_how_far_dgraph_is() {
         status.last_error = Some("dgraph is not available".to_owned());
     });
     let expected = json!({
-        "mode": "shared", "connected": true, "appliedBlock": at(HEAD - 7), "appliedHash": hash(),
+        "mode": "shared", "connected": true, "fromBlock": at(2), "appliedBlock": at(HEAD - 7), "appliedHash": hash(),
         "stateBlock": at(HEAD - 9), "lagBlocks": 7, "mismatch": {"block": at(3), "logHash": hash()},
         "lastError": "dgraph is not available",
     });

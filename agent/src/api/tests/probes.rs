@@ -5,6 +5,7 @@ use honeygraph_chain::fork::BlockReference;
 use super::*;
 use crate::config::DgraphMode;
 use crate::dgraph::client::DgraphError;
+use crate::dgraph::job::Jobs;
 use crate::dgraph::status::ProjectionStatus;
 use crate::metrics::{BlockOutcome, PeerLabel, ProjectionOutcome, RequestOutcome};
 
@@ -104,6 +105,7 @@ async fn metrics_say_how_far_dgraph_is() {
     let (projection, status) = ProjectionStatus::channel();
     let dgraph = DgraphView {
         mode: DgraphMode::Independent,
+        jobs: Jobs::default(),
         status,
         pass_through: None,
     };

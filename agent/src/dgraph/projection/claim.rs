@@ -128,7 +128,6 @@ mod tests {
     use honeygraph_chain::ContentId;
     use honeygraph_chain::fork::BlockReference;
 
-    use super::super::cursor::StateCursor;
     use super::*;
 
     const LONGEST: Duration = Duration::from_secs(10);
@@ -139,7 +138,7 @@ mod tests {
                 number: block.try_into().unwrap(),
                 hash: ContentId::of(b"x"),
             }),
-            state: StateCursor::Nothing,
+            ..Cursor::NOTHING
         }
     }
 

@@ -61,6 +61,8 @@ pub struct NetworkNode {
     pub applied_block: Option<i64>,
     /// Hash of the last block.
     pub applied_hash: Option<String>,
+    /// Number of the lowest block from which all stand there.
+    pub applied_from: Option<i64>,
     /// Who wrote the last step, and the step's own mark.
     pub applied_by: Option<String>,
     /// Block of the state that stands there.
@@ -78,12 +80,13 @@ pub struct NetworkNode {
 }
 
 /// Every predicate of [`NetworkNode`].
-const OF_NETWORK_NODE: [&str; 12] = [
+const OF_NETWORK_NODE: [&str; 13] = [
     p::NETWORK,
     p::SCHEMA_VERSION,
     p::UID_KEY,
     p::APPLIED_BLOCK,
     p::APPLIED_HASH,
+    p::APPLIED_FROM,
     p::APPLIED_BY,
     p::STATE_BLOCK,
     p::STATE_TO,
@@ -222,7 +225,7 @@ mod tests {
     fn the_node_is_read_by_the_names_of_the_schema() {
         let node: NetworkNode = serde_json::from_value(serde_json::json!({
             p::NETWORK: "spkcc", p::SCHEMA_VERSION: 1, p::UID_KEY: "k", p::APPLIED_BLOCK: 2,
-            p::APPLIED_HASH: "h", p::APPLIED_BY: "w", p::STATE_BLOCK: 3, p::STATE_TO: 4,
+            p::APPLIED_HASH: "h", p::APPLIED_FROM: 1, p::APPLIED_BY: "w", p::STATE_BLOCK: 3, p::STATE_TO: 4,
             p::STATE_AFTER: "0x", p::CLAIMED_BY: "w", p::CLAIMED_TO: 5,
             p::CLAIMED_UNTIL: "2026-11-24T08:34:00.123Z",
         }))
@@ -233,6 +236,7 @@ mod tests {
             uid_key: Some("k".into()),
             applied_block: Some(2),
             applied_hash: Some("h".into()),
+            applied_from: Some(1),
             applied_by: Some("w".into()),
             state_block: Some(3),
             state_to: Some(4),

@@ -14,6 +14,8 @@ use crate::dgraph::client::{Mutation, Value};
 pub struct Cursor {
     /// The last block that stands in Dgraph.
     pub applied: Option<BlockReference>,
+    /// The lowest block from which every block up to the last stands there; none where that is not known.
+    pub from: Option<BlockNumber>,
     /// Which state stands there.
     pub state: StateCursor,
 }
@@ -38,8 +40,17 @@ impl Cursor {
     /// Of a Dgraph with nothing in it.
     pub const NOTHING: Self = Self {
         applied: None,
+        from: None,
         state: StateCursor::Nothing,
     };
+
+    /// How many blocks stand there, as far as that is known.
+    pub fn blocks(&self) -> u64 {
+        match (self.from, self.applied) {
+            (Some(from), Some(applied)) => applied.number.next().distance_from(from),
+            _ => 0,
+        }
+    }
 
     /// Reads it out of the network node.
     pub fn read(node: &NetworkNode) -> Result<Self, ProjectionError> {
@@ -55,6 +66,17 @@ impl Cursor {
                 ));
             }
         };
+        let from = match (node.applied_from, &applied) {
+            (None, _) => None,
+            (Some(from), Some(applied)) if from <= applied.number.get().cast_signed() => {
+                Some(block_number(p::APPLIED_FROM, from)?)
+            }
+            (Some(from), _) => {
+                return Err(ProjectionError::Damaged(format!(
+                    "its appliedFrom is {from}, above appliedBlock"
+                )));
+            }
+        };
         let state = match (node.state_block, node.state_to, &node.state_after) {
             (None, None, None) => StateCursor::Nothing,
             (Some(block), None, None) => StateCursor::At(block_number(p::STATE_BLOCK, block)?),
@@ -68,11 +90,11 @@ impl Cursor {
                 ));
             }
         };
-        Ok(Self { applied, state })
+        Ok(Self { applied, from, state })
     }
 
     /// What stands in the network node while this cursor does.
-    fn facts(&self) -> [(&'static str, Option<Value>); 5] {
+    fn facts(&self) -> [(&'static str, Option<Value>); 6] {
         let number = |number: BlockNumber| Value::Integer(number.get().cast_signed());
         let (block, to, after) = match &self.state {
             StateCursor::Nothing => (None, None, None),
@@ -85,6 +107,7 @@ impl Cursor {
                 p::APPLIED_HASH,
                 self.applied.map(|at| Value::Text(at.hash.to_string())),
             ),
+            (p::APPLIED_FROM, self.from.map(number)),
             (p::STATE_BLOCK, block.map(number)),
             (p::STATE_TO, to.map(number)),
             (
@@ -155,7 +178,14 @@ pub(super) mod tests {
             number,
             hash: ContentId::from_digest(digest),
         });
-        (proptest::option::of(applied), state).prop_map(|(applied, state)| Cursor { applied, state })
+        let below = proptest::option::of(0..=u64::MAX);
+        (proptest::option::of(applied), below, state).prop_map(|(applied, below, state)| Cursor {
+            applied,
+            from: applied
+                .zip(below)
+                .map(|(applied, below)| applied.number.saturating_sub(below)),
+            state,
+        })
     }
 
     fn node_of(cursor: &Cursor) -> NetworkNode {
@@ -164,6 +194,7 @@ pub(super) mod tests {
             match (predicate, value) {
                 (p::APPLIED_BLOCK, Some(Value::Integer(number))) => node.applied_block = Some(number),
                 (p::APPLIED_HASH, Some(Value::Text(text))) => node.applied_hash = Some(text),
+                (p::APPLIED_FROM, Some(Value::Integer(number))) => node.applied_from = Some(number),
                 (p::STATE_BLOCK, Some(Value::Integer(number))) => node.state_block = Some(number),
                 (p::STATE_TO, Some(Value::Integer(number))) => node.state_to = Some(number),
                 (p::STATE_AFTER, Some(Value::Text(text))) => node.state_after = Some(text),
@@ -196,6 +227,16 @@ pub(super) mod tests {
             NetworkNode {
                 applied_block: Some(1),
                 applied_hash: Some("Qm".to_owned()),
+                ..NetworkNode::default()
+            },
+            NetworkNode {
+                applied_from: Some(1),
+                ..NetworkNode::default()
+            },
+            NetworkNode {
+                applied_block: Some(1),
+                applied_hash: Some(ContentId::of(b"x").to_string()),
+                applied_from: Some(2),
                 ..NetworkNode::default()
             },
             NetworkNode {

@@ -74,6 +74,26 @@ impl BlockRow {
         })
     }
 
+    /// What is not right in another row of the same block. When it heard of a block, and whether it could prove it
+    /// itself, each node knows for itself: of several that write there none corrects the others.
+    pub(super) fn differing(&self, stood: &Self) -> Vec<&'static str> {
+        let is_heard_of = self.timestamp_ms.is_none() || stood.timestamp_ms.is_some();
+        let is_proven = self.is_unverified || !stood.is_unverified;
+        let right = [
+            (p::BLOCK_HASH, self.hash == stood.hash),
+            (p::PREVIOUS_HASH, self.previous_hash == stood.previous_hash),
+            (p::TIMESTAMP, is_heard_of),
+            (p::OPERATIONS, self.operations == stood.operations),
+            (p::OP_PATH, self.paths == stood.paths),
+            (p::OP_ACCOUNT, self.accounts == stood.accounts),
+            (p::VERIFICATION, is_proven),
+        ];
+        right
+            .into_iter()
+            .filter_map(|(name, is_right)| (!is_right).then_some(name))
+            .collect()
+    }
+
     /// Writes it.
     pub fn put(self, region: &Region, facts: &mut Mutation) -> Result<(), StoreError> {
         let node = region.block(self.number);
@@ -150,9 +170,7 @@ fn put_content(
 
 /// Takes back a block of a fork, which is on the canonical chain again.
 pub fn clear_orphan(region: &Region, hash: ContentId, facts: &mut Mutation) {
-    for predicate in BLOCK_PREDICATES.into_iter().chain([p::FORK_ID]) {
-        facts.clear(region.orphan(hash), predicate);
-    }
+    clear_node(region.orphan(hash), facts);
 }
 
 /// Takes back everything that stands on the node of a block number, lists too. Not together with a block that
@@ -161,7 +179,19 @@ pub fn clear_block(region: &Region, number: BlockNumber, facts: &mut Mutation) {
     for predicate in BLOCK_PREDICATES {
         facts.clear(region.block(number), predicate);
     }
-    clear_checkpoint(region, number, facts);
+    clear_checkpoint(region.checkpoint(number), facts);
+}
+
+/// Takes back everything that makes a node a block.
+pub(super) fn clear_node(node: Uid, facts: &mut Mutation) {
+    for predicate in BLOCK_PREDICATES.into_iter().chain([p::FORK_ID]) {
+        facts.clear(node, predicate);
+    }
+}
+
+/// Whether a path is kept: Dgraph's index takes no longer one.
+pub(super) const fn is_indexed(path: &str) -> bool {
+    path.len() <= INDEXED_PATH_BYTES
 }
 
 /// A node of the state as it is after a block; none where nothing stands there.
@@ -179,7 +209,7 @@ pub(super) fn put_state(
         .to_string();
     let uid = region.state(node.key());
     match value {
-        Some(value) if path.len() <= INDEXED_PATH_BYTES => {
+        Some(value) if is_indexed(&path) => {
             facts.set(uid, p::STATE_PATH, path);
             facts.set(uid, p::STATE_VALUE, value);
             facts.set(uid, p::STATE_BLOCK_NUM, integer(block)?);
@@ -196,6 +226,38 @@ pub fn clear_state(node: Uid, facts: &mut Mutation) {
     }
 }
 
+/// What stands in Dgraph about a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointRow {
+    /// The block it covers last.
+    pub number: BlockNumber,
+    /// Hash of that block, where it is known.
+    pub block_hash: Option<String>,
+    /// Content id of its document.
+    pub state_hash: String,
+    /// `delta` or `state`.
+    pub kind: String,
+    /// Digest of the state, where it is known.
+    pub state_digest: Option<String>,
+}
+
+impl CheckpointRow {
+    /// What is to stand there.
+    pub fn of(record: &CheckpointRecord) -> Self {
+        Self {
+            number: record.block_num,
+            block_hash: record.block_hash.map(|hash| hash.to_string()),
+            state_hash: record.state_hash.to_string(),
+            kind: match record.kind {
+                CheckpointKind::Delta => "delta",
+                CheckpointKind::State => "state",
+            }
+            .to_owned(),
+            state_digest: record.state_digest.map(|digest| digest.to_string()),
+        }
+    }
+}
+
 /// A checkpoint.
 pub fn put_checkpoint(
     region: &Region,
@@ -203,23 +265,24 @@ pub fn put_checkpoint(
     facts: &mut Mutation,
 ) -> Result<(), StoreError> {
     let node = region.checkpoint(record.block_num);
-    facts.set(node, p::CHECKPOINT_BLOCK_NUM, integer(record.block_num)?);
-    facts.set(node, p::CHECKPOINT_STATE_HASH, record.state_hash.to_string());
-    if let Some(hash) = record.block_hash {
-        facts.set(node, p::CHECKPOINT_BLOCK_HASH, hash.to_string());
-    }
-    let kind = match record.kind {
-        CheckpointKind::Delta => "delta",
-        CheckpointKind::State => "state",
-    };
-    facts.set(node, p::CHECKPOINT_KIND, kind);
-    if let Some(digest) = record.state_digest {
-        facts.set(node, p::CHECKPOINT_STATE_DIGEST, digest.to_string());
+    let row = CheckpointRow::of(record);
+    facts.set(node, p::CHECKPOINT_BLOCK_NUM, integer(row.number)?);
+    facts.set(node, p::CHECKPOINT_STATE_HASH, row.state_hash);
+    facts.set(node, p::CHECKPOINT_KIND, row.kind);
+    for (predicate, value) in [
+        (p::CHECKPOINT_BLOCK_HASH, row.block_hash),
+        (p::CHECKPOINT_STATE_DIGEST, row.state_digest),
+    ] {
+        match value {
+            Some(value) => facts.set(node, predicate, value),
+            None => facts.clear(node, predicate),
+        }
     }
     Ok(())
 }
 
-fn clear_checkpoint(region: &Region, number: BlockNumber, facts: &mut Mutation) {
+/// Takes a checkpoint back.
+pub(super) fn clear_checkpoint(node: Uid, facts: &mut Mutation) {
     for predicate in [
         p::CHECKPOINT_BLOCK_NUM,
         p::CHECKPOINT_STATE_HASH,
@@ -227,7 +290,7 @@ fn clear_checkpoint(region: &Region, number: BlockNumber, facts: &mut Mutation) 
         p::CHECKPOINT_KIND,
         p::CHECKPOINT_STATE_DIGEST,
     ] {
-        facts.clear(region.checkpoint(number), predicate);
+        facts.clear(node, predicate);
     }
 }
 
@@ -261,4 +324,41 @@ fn account_of(path: &Path) -> Option<String> {
 
 fn integer(number: BlockNumber) -> Result<i64, StoreError> {
     i64::try_from(number.get()).map_err(|error| StoreError::damaged_block(number, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_each_node_knows_for_itself_is_not_corrected() {
+        let ours = BlockRow {
+            number: BlockNumber::try_from(7).unwrap(),
+            hash: "h".to_owned(),
+            previous_hash: "p".to_owned(),
+            timestamp_ms: Some(5),
+            operations: "[]".to_owned(),
+            paths: BTreeSet::new(),
+            accounts: BTreeSet::new(),
+            is_unverified: false,
+        };
+        let stood = |change: fn(&mut BlockRow)| {
+            let mut stood = ours.clone();
+            change(&mut stood);
+            ours.differing(&stood)
+        };
+        let none: [&str; 0] = [];
+        assert_eq!(stood(|_| {}), none);
+        assert_eq!(stood(|row| row.timestamp_ms = Some(9)), none);
+        assert_eq!(stood(|row| row.timestamp_ms = None), [p::TIMESTAMP]);
+        assert_eq!(stood(|row| row.is_unverified = true), [p::VERIFICATION]);
+        assert_eq!(stood(|row| row.operations.push(' ')), [p::OPERATIONS]);
+        assert_eq!(stood(|row| _ = row.paths.insert("a".to_owned())), [p::OP_PATH]);
+        let unproven = BlockRow {
+            is_unverified: true,
+            timestamp_ms: None,
+            ..ours.clone()
+        };
+        assert_eq!(unproven.differing(&ours), none, "another node has proven it");
+    }
 }

@@ -7,17 +7,42 @@ use honeygraph_chain::{BlockNumber, BlockRange};
 
 use super::cursor::{Cursor, StateCursor};
 use super::facts::{BlockRow, clear_block, clear_orphan, put_checkpoint, put_fork, put_state};
+use super::orphans::{Orphans, orphans_from};
 use super::plan::{CursorBlock, LogPosition, StateStep, Step};
 use super::region::Region;
 use super::touched::{StateNode, touched_by_leaves, touched_by_orphan};
 use crate::dgraph::client::Mutation;
-use crate::store::{StoreError, StoredBlock, View};
+use crate::dgraph::job::LogEnds;
+use crate::store::{Position, StoreError, View};
 
 /// Blocks whose changes are looked for at most; where Dgraph's state is further behind, it is written anew.
 pub const CHANGED_BLOCKS_MAX: u64 = 10_000;
 
-/// Where the log stands, seen from Dgraph's cursor; none while it has no block with a state.
-pub(super) fn log_position(view: &View, cursor: &Cursor) -> Result<Option<LogPosition>, StoreError> {
+/// Where the log stands, with what was found on the way there.
+#[derive(Debug)]
+pub(super) struct Survey {
+    /// Where it stands, seen from Dgraph's cursor.
+    pub position: LogPosition,
+    /// The fork that the cursor is on.
+    orphans: Option<Orphans>,
+}
+
+/// The blocks that the log has without a hole, up to its height; none while it has no block with a state.
+pub fn log_ends(view: &View) -> Result<Option<LogEnds>, StoreError> {
+    let Some(position) = view.position()? else {
+        return Ok(None);
+    };
+    let height = position.state_height;
+    let have = view.have()?;
+    let run = have.iter().find(|run| run.contains(height));
+    Ok(run.map(|run| LogEnds {
+        from: run.start(),
+        height,
+    }))
+}
+
+/// Looks where the log stands; none while it has no block with a state.
+pub(super) fn survey(view: &View, cursor: &Cursor) -> Result<Option<Survey>, StoreError> {
     let Some(position) = view.position()? else {
         return Ok(None);
     };
@@ -26,9 +51,9 @@ pub(super) fn log_position(view: &View, cursor: &Cursor) -> Result<Option<LogPos
     let Some(run) = have.iter().find(|run| run.contains(height)) else {
         return Ok(None);
     };
-    let cursor_block = match cursor.applied {
-        None => CursorBlock::None,
-        Some(block) => cursor_block(view, block, height)?,
+    let (cursor_block, orphans) = match cursor.applied {
+        None => (CursorBlock::None, None),
+        Some(block) => cursor_block(view, block, &position, run)?,
     };
     let changes_from = match (&cursor.state, cursor_block) {
         (StateCursor::At(shown), CursorBlock::Orphan { ancestor, .. }) => {
@@ -37,12 +62,16 @@ pub(super) fn log_position(view: &View, cursor: &Cursor) -> Result<Option<LogPos
         (StateCursor::At(shown), _) => kept_from(shown.next(), height, view)?,
         _ => None,
     };
-    Ok(Some(LogPosition {
-        height,
-        from: run.start(),
-        irreversible: position.irreversible_block(),
-        changes_from,
-        cursor_block,
+    Ok(Some(Survey {
+        position: LogPosition {
+            height,
+            from: run.start(),
+            wanted_from: position.history_start,
+            irreversible: position.irreversible_block(),
+            changes_from,
+            cursor_block,
+        },
+        orphans,
     }))
 }
 
@@ -53,62 +82,31 @@ fn kept_from(from: BlockNumber, height: BlockNumber, view: &View) -> Result<Opti
     }
 }
 
-fn cursor_block(view: &View, block: BlockReference, height: BlockNumber) -> Result<CursorBlock, StoreError> {
+fn cursor_block(
+    view: &View,
+    block: BlockReference,
+    position: &Position,
+    run: BlockRange,
+) -> Result<(CursorBlock, Option<Orphans>), StoreError> {
     let ours = view.block(block.number)?.map(|stored| stored.hash);
-    if block.number <= height && ours == Some(block.hash) {
-        return Ok(CursorBlock::Canonical(block.number));
+    let differs = ours.is_some_and(|ours| ours != block.hash);
+    if block.number.next() < run.start() && !differs || block.number < run.start() && ours.is_none() {
+        return Ok((CursorBlock::Below(block), None));
     }
-    let orphans = orphans_from(view, block)?;
-    if let Some((lowest, stored)) = orphans.last()
-        && let Some(ancestor) = canonical_parent(view, *lowest, stored)?
-    {
-        return Ok(CursorBlock::Orphan { block, ancestor });
+    if block.number <= run.end() && ours == Some(block.hash) {
+        return Ok((CursorBlock::Canonical(block.number), None));
     }
-    Ok(if block.number > height {
+    let height = position.state_height;
+    if let Some(orphans) = orphans_from(view, block, position)? {
+        let ancestor = orphans.ancestor;
+        return Ok((CursorBlock::Orphan { block, ancestor }, Some(orphans)));
+    }
+    let unknown = if block.number > height {
         CursorBlock::Ahead(block.number)
     } else {
         CursorBlock::Unknown { block, ours }
-    })
-}
-
-/// The blocks of a fork from its block `tip` down to the one that left the canonical chain, as far as they are
-/// stored; none where `tip` is not.
-fn orphans_from(view: &View, tip: BlockReference) -> Result<Vec<(BlockNumber, StoredBlock)>, StoreError> {
-    let mut orphans = Vec::new();
-    let mut next = view.fork_block(tip)?.map(|stored| (tip.number, stored));
-    while let Some((number, stored)) = next.take() {
-        let previous = stored.previous_hash(number)?;
-        let is_last = canonical_parent(view, number, &stored)?.is_some();
-        orphans.push((number, stored));
-        if let (false, Some(before)) = (is_last, number.previous()) {
-            let hash = previous;
-            next = view
-                .fork_block(BlockReference { number: before, hash })?
-                .map(|stored| (before, stored));
-        }
-    }
-    Ok(orphans)
-}
-
-/// The canonical block that a block follows: by its hash, or by the checkpoint that the block is.
-fn canonical_parent(
-    view: &View,
-    number: BlockNumber,
-    stored: &StoredBlock,
-) -> Result<Option<BlockReference>, StoreError> {
-    let previous = stored.previous_hash(number)?;
-    let Some(before) = number.previous() else {
-        return Ok(None);
     };
-    let Some(parent) = view.block(before)? else {
-        return Ok(None);
-    };
-    let checkpoint = view.checkpoint(before)?;
-    let follows = parent.hash == previous || checkpoint.is_some_and(|record| record.state_hash == previous);
-    Ok(follows.then_some(BlockReference {
-        number: before,
-        hash: parent.hash,
-    }))
+    Ok((unknown, None))
 }
 
 /// What a step writes, and where Dgraph stands after it. None for steps that write nothing of blocks.
@@ -116,10 +114,12 @@ pub(super) fn gather(
     view: &View,
     region: &Region,
     cursor: &Cursor,
-    log: &LogPosition,
+    survey: &Survey,
     step: &Step,
 ) -> Result<Option<(Mutation, Cursor)>, StoreError> {
     let mut facts = Mutation::new();
+    let log = &survey.position;
+    let orphans = survey.orphans.as_ref().map_or(&[][..], |orphans| &orphans.blocks);
     // What stands on the nodes of blocks that come.
     let mut replaced = BTreeMap::new();
     let (range, state, ancestor) = match step {
@@ -133,11 +133,11 @@ pub(super) fn gather(
             if let Some(tip) = cursor.applied {
                 let fork = tip.hash.to_string();
                 put_fork(region, tip, *ancestor, &mut facts)?;
-                for (number, stored) in orphans_from(view, tip)? {
-                    let row = BlockRow::of(number, &stored)?;
+                for (number, stored) in orphans {
+                    let row = BlockRow::of(*number, stored)?;
                     row.clone()
                         .put_orphan(region.orphan(stored.hash), &fork, &mut facts)?;
-                    replaced.insert(number, row);
+                    replaced.insert(*number, row);
                 }
             }
             let stays = |number| range.is_some_and(|range| range.contains(number));
@@ -146,50 +146,86 @@ pub(super) fn gather(
             }
             (*range, *state, Some(*ancestor))
         }
+        Step::History(range) => {
+            put_blocks(view, region, *range, &replaced, &mut facts)?;
+            let after = Cursor {
+                from: Some(range.start()),
+                ..cursor.clone()
+            };
+            return Ok(Some((facts, after)));
+        }
         Step::Idle | Step::WaitForLog | Step::ReplaceState | Step::Mismatch { .. } => return Ok(None),
     };
-    let mut applied = ancestor;
-    if let Some(range) = range {
-        for row in view.blocks(range) {
-            let (number, stored) = row?;
-            let row = BlockRow::of(number, &stored)?;
-            match replaced.get(&number) {
-                Some(old) => row.put_over(old, region, &mut facts)?,
-                None => row.put(region, &mut facts)?,
-            }
-            if !replaced.is_empty() {
-                clear_orphan(region, stored.hash, &mut facts);
-            }
-            applied = Some(BlockReference {
-                number,
-                hash: stored.hash,
-            });
-        }
-        for record in view.checkpoints(range) {
-            put_checkpoint(region, &record?, &mut facts)?;
-        }
-    }
+    let last = match range {
+        Some(range) => put_blocks(view, region, range, &replaced, &mut facts)?,
+        None => None,
+    };
     let state = match state {
         StateStep::Leave => cursor.state.clone(),
         StateStep::Forget => StateCursor::Nothing,
         StateStep::Changed { from, orphaned } => {
-            for node in touched(view, cursor, from, log.height, orphaned)? {
+            let orphans = orphans
+                .iter()
+                .filter(|(number, _)| orphaned.is_some_and(|orphaned| orphaned.contains(*number)));
+            let mut nodes = touched(view, from, log.height)?;
+            for (number, stored) in orphans {
+                let block = stored.decode(*number)?;
+                nodes.append(&mut touched_by_orphan(&block.block().operations, view)?);
+            }
+            for node in nodes {
                 let value = node.value(view)?;
                 put_state(region, &node, value, log.height, &mut facts)?;
             }
             StateCursor::At(log.height)
         }
     };
-    Ok(Some((facts, Cursor { applied, state })))
+    let stays = match (cursor.applied, cursor.from) {
+        (None, _) => false,
+        (Some(_), None) => true,
+        // Of a chain that was left below everything that stands there nothing stays.
+        (Some(_), Some(from)) => ancestor.is_some_and(|ancestor| from <= ancestor.number),
+    };
+    let (applied, from) = if stays {
+        (last.or(ancestor), cursor.from)
+    } else {
+        (last, range.map(BlockRange::start))
+    };
+    let after = Cursor { applied, from, state };
+    Ok(Some((facts, after)))
 }
 
-fn touched(
+/// Writes the blocks of a range and their checkpoints; gives the last.
+fn put_blocks(
     view: &View,
-    cursor: &Cursor,
-    from: BlockNumber,
-    height: BlockNumber,
-    orphaned: Option<BlockRange>,
-) -> Result<BTreeSet<StateNode>, StoreError> {
+    region: &Region,
+    range: BlockRange,
+    replaced: &BTreeMap<BlockNumber, BlockRow>,
+    facts: &mut Mutation,
+) -> Result<Option<BlockReference>, StoreError> {
+    let mut last = None;
+    for row in view.blocks(range) {
+        let (number, stored) = row?;
+        let row = BlockRow::of(number, &stored)?;
+        match replaced.get(&number) {
+            Some(old) => row.put_over(old, region, facts)?,
+            None => row.put(region, facts)?,
+        }
+        if !replaced.is_empty() {
+            clear_orphan(region, stored.hash, facts);
+        }
+        last = Some(BlockReference {
+            number,
+            hash: stored.hash,
+        });
+    }
+    for record in view.checkpoints(range) {
+        put_checkpoint(region, &record?, facts)?;
+    }
+    Ok(last)
+}
+
+/// The nodes of the state that blocks changed.
+fn touched(view: &View, from: BlockNumber, height: BlockNumber) -> Result<BTreeSet<StateNode>, StoreError> {
     let mut touched = BTreeSet::new();
     if let Ok(range) = BlockRange::new(from, height) {
         for number in range.iter() {
@@ -197,13 +233,6 @@ fn touched(
                 StoreError::damaged(format_args!("changes of block {number}"), "they are gone")
             })?;
             touched.append(&mut touched_by_leaves(changes.iter().map(|(key, _)| key)));
-        }
-    }
-    if let (Some(orphaned), Some(tip)) = (orphaned, cursor.applied) {
-        let blocks = orphans_from(view, tip)?;
-        for (number, stored) in blocks.iter().filter(|(number, _)| orphaned.contains(*number)) {
-            let block = stored.decode(*number)?;
-            touched.append(&mut touched_by_orphan(&block.block().operations, view)?);
         }
     }
     Ok(touched)

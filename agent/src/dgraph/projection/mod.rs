@@ -6,33 +6,44 @@
 
 pub mod claim;
 pub mod cluster;
+mod compare;
 pub mod cursor;
 pub mod error;
 pub mod facts;
 mod log;
+mod orphans;
 pub mod plan;
 pub mod region;
 mod replacement;
+mod rewind;
 pub mod runner;
 pub mod schema;
 pub mod store;
 pub mod target;
 mod touched;
+pub mod verification;
 mod verify;
+mod weight;
 
 #[cfg(test)]
 pub(crate) mod model;
 #[cfg(test)]
+mod model_target;
+#[cfg(test)]
 mod schedule;
+#[cfg(test)]
+mod tests;
 
 pub use claim::ClaimOutcome;
 pub use cursor::{Cursor, StateCursor};
 pub use error::{ErrorPolicy, ProjectionError};
-pub use log::CHANGED_BLOCKS_MAX;
+pub use log::{CHANGED_BLOCKS_MAX, log_ends};
 pub use region::Region;
 pub use replacement::StoredState;
 pub use runner::{AdvanceError, Progress, Projection, ProjectionSettings, Writers};
 pub use store::{ProjectionStore, StepOutcome, WriterName};
+pub use verification::{Mend, Verification, Verified};
+pub use verify::{BlockNode, Difference, StoodBlock, StoodCheckpoint};
 
 // Steps are made of these.
 pub use crate::dgraph::client::{DgraphError, Mutation, Uid};

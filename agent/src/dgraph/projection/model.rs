@@ -290,7 +290,7 @@ mod tests {
     use honeygraph_chain::{BlockNumber, ContentId};
     use proptest::prelude::*;
 
-    use super::super::schedule::{Schedule, Witness, run, schedules};
+    use super::super::schedule::{Schedule, Witness, run, run_on_a_log_that_turns, schedules};
     use super::super::schema::{self, predicate as p};
     use super::super::{
         ClaimOutcome, Cursor, ErrorPolicy, ProjectionError, ProjectionStore, StateCursor, StepOutcome,
@@ -338,6 +338,7 @@ mod tests {
                 number: number.try_into().unwrap(),
                 hash: ContentId::of(&number.to_be_bytes()),
             }),
+            from: None,
             state: StateCursor::Nothing,
         }
     }
@@ -347,6 +348,14 @@ mod tests {
         #[test]
         fn every_step_is_written_once_whatever_fails(schedule in schedules(), seed in any::<u64>()) {
             block_on(run(&Model::new(seed), &schedule));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
+        #[test]
+        fn what_comes_after_a_reorganization_is_of_one_fork(schedule in schedules(), seed in any::<u64>()) {
+            block_on(run_on_a_log_that_turns(&Model::new(seed), &schedule));
         }
     }
 
@@ -454,8 +463,8 @@ mod tests {
                     opened(&model, "two").await.unwrap(),
                 ];
                 let state = Cursor {
-                    applied: None,
                     state: StateCursor::At(BlockNumber::default()),
+                    ..Cursor::NOTHING
                 };
                 let outcomes = tokio::join!(
                     first_step(&stores[0]),

@@ -12,6 +12,8 @@ pub struct LogPosition {
     pub height: BlockNumber,
     /// Lowest block that every block up to the height is stored from.
     pub from: BlockNumber,
+    /// Lowest block that the log wants to hold.
+    pub wanted_from: BlockNumber,
     /// The last irreversible block.
     pub irreversible: Option<BlockNumber>,
     /// Lowest block that the changes of the state are kept from, up to the height; none where not even the
@@ -28,6 +30,8 @@ pub enum CursorBlock {
     None,
     /// It is on the canonical chain.
     Canonical(BlockNumber),
+    /// The log has it, or not, and lacks a block between it and those up to its height.
+    Below(BlockReference),
     /// The log ends before it: another writer is ahead, or this log was restored from an older copy.
     Ahead(BlockNumber),
     /// It was on the canonical chain and is on a fork now, which left the chain after `ancestor`.
@@ -88,6 +92,8 @@ pub enum Step {
         /// What becomes of the state.
         state: StateStep,
     },
+    /// Write blocks below those that stand there, which the log has fetched since.
+    History(BlockRange),
     /// Write the whole state, as it stands at the log's height.
     ReplaceState,
     /// Dgraph holds a block that contradicts the log.
@@ -105,12 +111,18 @@ pub fn next_step(cursor: &Cursor, log: &LogPosition, blocks: u64) -> Step {
         CursorBlock::None => log.from.previous(),
         CursorBlock::Canonical(number) => Some(number),
         CursorBlock::Ahead(_) => return Step::WaitForLog,
+        // What is fetched later tells whether it is right.
+        CursorBlock::Below(block) if log.wanted_from <= block.number => return Step::WaitForLog,
+        CursorBlock::Below(block) => return Step::Mismatch { block, ours: None },
         CursorBlock::Unknown { block, ours } => return Step::Mismatch { block, ours },
         CursorBlock::Orphan { block, ancestor } => return reorganize(cursor, log, block, ancestor),
     };
     let next = applied.map_or(log.from, BlockNumber::next);
     let Ok(missing) = BlockRange::new(next, log.height) else {
-        return state_alone(cursor, log);
+        return match state_alone(cursor, log) {
+            Step::Idle => history(cursor, log, blocks),
+            step => step,
+        };
     };
     let range = BlockRange::starting_at(next, blocks.min(missing.len()));
     let state = if range.end() == log.height {
@@ -122,6 +134,22 @@ pub fn next_step(cursor: &Cursor, log: &LogPosition, blocks: u64) -> Step {
         range: Some(range),
         state,
     }
+}
+
+/// The next blocks below those that stand there: the highest first, so that there is never a hole.
+fn history(cursor: &Cursor, log: &LogPosition, blocks: u64) -> Step {
+    let below = match (cursor.from, cursor.applied) {
+        (Some(from), _) => from.previous(),
+        // Written by somebody who did not say from where on: written again.
+        (None, Some(applied)) => Some(applied.number),
+        (None, None) => None,
+    };
+    let missing = below.and_then(|end| BlockRange::new(log.from, end).ok());
+    missing.map_or(Step::Idle, |missing| {
+        let start = missing.end().saturating_sub(blocks.saturating_sub(1));
+        let start = start.max(missing.start());
+        Step::History(BlockRange::new(start, missing.end()).unwrap_or(missing))
+    })
 }
 
 /// What is left to do for the state once every block is written.
@@ -203,6 +231,7 @@ mod tests {
     fn cursor(applied: Option<u64>, state: StateCursor) -> Cursor {
         Cursor {
             applied: applied.map(|number| reference(number, "a")),
+            from: applied.map(|_| at(11)),
             state,
         }
     }
@@ -211,6 +240,7 @@ mod tests {
         LogPosition {
             height: at(height),
             from: at(11),
+            wanted_from: at(11),
             irreversible: Some(at(100)),
             changes_from: Some(at(101)),
             cursor_block,
@@ -314,6 +344,42 @@ mod tests {
             step(StateCursor::At(at(195)), 90, 202),
             Step::Mismatch { .. }
         ));
+    }
+
+    #[test]
+    fn history_that_comes_later_is_written_downwards_once_all_else_is_done() {
+        let here = CursorBlock::Canonical(at(500));
+        let from = |from| Cursor {
+            from,
+            ..cursor(Some(500), StateCursor::At(at(500)))
+        };
+        let step = |cursor| next_step(&cursor, &log(500, here), 100);
+        assert_eq!(step(from(Some(at(300)))), Step::History(range(200, 299)));
+        assert_eq!(step(from(Some(at(50)))), Step::History(range(11, 49)));
+        assert_eq!(step(from(Some(at(11)))), Step::Idle);
+        // Another writer had more than this log.
+        assert_eq!(step(from(Some(at(0)))), Step::Idle);
+        assert_eq!(step(from(None)), Step::History(range(401, 500)));
+        let behind = next_step(&from(Some(at(300))), &log(501, here), 100);
+        assert!(matches!(behind, Step::Blocks { .. }), "{behind:?}");
+        let stateless = Cursor {
+            state: StateCursor::Nothing,
+            ..from(Some(at(300)))
+        };
+        assert_eq!(step(stateless), Step::ReplaceState);
+    }
+
+    #[test]
+    fn no_hole_is_left_where_the_log_has_one() {
+        let below = CursorBlock::Below(reference(5, "a"));
+        let cursor = cursor(Some(5), StateCursor::Nothing);
+        let mut log = log(500, below);
+        assert!(matches!(
+            next_step(&cursor, &log, 100),
+            Step::Mismatch { ours: None, .. }
+        ));
+        log.wanted_from = at(5);
+        assert_eq!(next_step(&cursor, &log, 100), Step::WaitForLog);
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub(super) struct Replacement {
     after: Option<PathKey>,
     /// Up to which node what stands there was compared; none once all was.
     sweeping: Option<Uid>,
+    written: u64,
 }
 
 impl Replacement {
@@ -41,6 +42,7 @@ impl Replacement {
             to,
             after: None,
             sweeping: Some(Uid(0)),
+            written: 0,
         }
     }
 
@@ -50,6 +52,11 @@ impl Replacement {
             to: self.to,
             after: self.after.clone(),
         }
+    }
+
+    /// Nodes that were written.
+    pub(super) const fn written(&self) -> u64 {
+        self.written
     }
 
     /// Where nodes that stand in Dgraph are to be read next; none once everything was compared.
@@ -79,6 +86,7 @@ impl Replacement {
         let (nodes, last) = nodes_after(&self.view, self.after.as_ref(), NODES_A_STEP)?;
         self.after = last;
         let mut facts = Mutation::new();
+        self.written += nodes.len() as u64;
         for node in nodes {
             put_state(region, &node, node.value(&self.view)?, self.to, &mut facts)?;
         }
@@ -87,8 +95,11 @@ impl Replacement {
         } else {
             self.state_cursor()
         };
-        let applied = cursor.applied;
-        Ok((facts, Cursor { applied, state }))
+        let after = Cursor {
+            state,
+            ..cursor.clone()
+        };
+        Ok((facts, after))
     }
 }
 
@@ -99,16 +110,54 @@ pub(super) enum Judged {
     Stands(StateNode, String),
     /// Nothing of the state is kept there.
     Gone,
-    /// Its path cannot be read back from the text: a name has a `/` in it, or somebody changed the path.
+    /// Its path cannot be read back from the text: it has too many `/`, which may stand within names too.
     Unreadable,
 }
 
+/// Most `/` of a text that every way to read it is tried of, 2 to the power of it.
+const SLASHES_MAX: usize = 12;
+
+/// The path that a node of Dgraph is kept for: the one way to read its text that names its uid. None where no
+/// way does: no writer has put it there. An error where there are too many ways.
+fn key_of(region: &Region, stored: &StoredState) -> Result<Option<PathKey>, Unreadable> {
+    let parts: Vec<&str> = stored.path.split('/').collect();
+    let slashes = parts.len() - 1;
+    let usual = PathKey::from(&Path::from_slashed(&stored.path));
+    if region.state(&usual) == stored.uid {
+        return Ok(Some(usual));
+    }
+    if slashes > SLASHES_MAX {
+        return Err(Unreadable);
+    }
+    // Bit by bit, whether a `/` stands within a name.
+    let read = |within: usize| {
+        let mut names: Vec<String> = Vec::with_capacity(parts.len());
+        for (at, part) in parts.iter().enumerate() {
+            match names.last_mut() {
+                Some(name) if within >> (at - 1) & 1 == 1 => {
+                    name.push('/');
+                    name.push_str(part);
+                }
+                _ => names.push((*part).to_owned()),
+            }
+        }
+        PathKey::from(&Path(names))
+    };
+    let mut ways = (0..1_usize << slashes).map(read);
+    Ok(ways.find(|key| region.state(key) == stored.uid))
+}
+
+/// Too many ways to read a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Unreadable;
+
 /// Looks a node of Dgraph up in the state.
 pub(super) fn judge(view: &View, region: &Region, stored: &StoredState) -> Result<Judged, StoreError> {
-    let key = PathKey::from(&Path::from_slashed(&stored.path));
-    if region.state(&key) != stored.uid {
-        return Ok(Judged::Unreadable);
-    }
+    let key = match key_of(region, stored) {
+        Ok(Some(key)) => key,
+        Ok(None) => return Ok(Judged::Gone),
+        Err(Unreadable) => return Ok(Judged::Unreadable),
+    };
     for node in [StateNode::Leaf(key.clone()), StateNode::Object(key)] {
         if node.is_kept()
             && let Some(value) = node.value(view)?
@@ -117,4 +166,55 @@ pub(super) fn judge(view: &View, region: &Region, stored: &StoredState) -> Resul
         }
     }
     Ok(Judged::Gone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::region::UidKey;
+    use super::*;
+    use crate::store::{Store, StoreSettings};
+    use honeygraph_chain::canonical_json::JsonValue;
+    use honeygraph_chain::state::Leaf;
+
+    fn key(names: &[&str]) -> PathKey {
+        PathKey::from(&Path(names.iter().map(|&name| name.to_owned()).collect()))
+    }
+
+    #[test]
+    fn a_node_is_judged_by_the_path_that_its_uid_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, mut writer, _) = Store::open(directory.path(), &StoreSettings::default()).unwrap();
+        let leaf = Leaf::try_from(JsonValue::Bool(true)).unwrap();
+        let (usual, slashed) = (key(&["nfts", "a"]), key(&["nfts", "a/b//c"]));
+        let mut transaction = writer.begin();
+        for key in [&usual, &slashed] {
+            transaction.set_leaf(key, Some(&leaf));
+        }
+        transaction.commit().unwrap();
+        let region = Region::new(UidKey::random());
+        let judged = |uid, path: &str| {
+            let value = Some("true".to_owned());
+            let stored = StoredState {
+                uid,
+                path: path.to_owned(),
+                value,
+            };
+            judge(&store.view(), &region, &stored).unwrap()
+        };
+        let stands = |key| Judged::Stands(StateNode::Leaf(key), "true".to_owned());
+        assert_eq!(judged(region.state(&usual), "nfts/a"), stands(usual.clone()));
+        assert_eq!(
+            judged(region.state(&slashed), "nfts/a/b//c"),
+            stands(slashed.clone())
+        );
+        // Read as it is written mostly, it names another uid; nothing is kept for that path.
+        let gone = key(&["nfts", "a", "b"]);
+        assert_eq!(judged(region.state(&gone), "nfts/a/b"), Judged::Gone);
+        // No writer puts a path on a uid that it does not name.
+        let other = Uid(region.state(&usual).0 ^ 1);
+        assert_eq!(judged(other, "nfts/a"), Judged::Gone);
+        assert_eq!(judged(region.state(&usual), "nfts/other"), Judged::Gone);
+        let long = "x/".repeat(SLASHES_MAX + 1);
+        assert_eq!(judged(other, &long), Judged::Unreadable);
+    }
 }

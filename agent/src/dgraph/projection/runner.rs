@@ -4,24 +4,27 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use honeygraph_chain::BlockNumber;
 use honeygraph_chain::fork::BlockReference;
-use honeygraph_chain::{BlockNumber, BlockRange, PathKey};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::claim::ClaimOutcome;
 use super::cursor::{Cursor, StateCursor};
 use super::error::{ErrorPolicy, ProjectionError};
-use super::log::{gather, log_position};
-use super::plan::{CursorBlock, Step, next_step};
+use super::log::{gather, log_ends, survey};
+use super::plan::{Step, next_step};
 use super::replacement::Replacement;
+use super::rewind::Rewinds;
 use super::store::StepOutcome;
 use super::target::Target;
-use super::touched::nodes_after;
-use super::verify::{self, Repair};
-use crate::dgraph::client::{Mutation, Uid};
+use super::verification::{Verification, Verified};
+use super::verify::{Piece, Places};
+use super::weight::is_heavy;
+use crate::dgraph::client::Mutation;
+use crate::dgraph::job::{Jobs, LogEnds, Order};
 use crate::replica::ReplicaStatus;
-use crate::store::{Store, StoreError, View};
+use crate::store::{Store, StoreError};
 
 /// How often a projection that has nothing to do looks whether somebody else moved Dgraph.
 const IDLE: Duration = Duration::from_secs(10);
@@ -95,6 +98,13 @@ pub enum Progress {
         /// After this time it is worth looking again.
         longest: Duration,
     },
+    /// Blocks that contradict the log were taken back; only where nobody else writes.
+    Rewound {
+        /// The highest of them.
+        from: BlockNumber,
+        /// Where Dgraph stands now; none where nothing is left.
+        to: Option<BlockNumber>,
+    },
     /// Dgraph holds a block that contradicts the log.
     Mismatch {
         /// Dgraph's block.
@@ -107,35 +117,28 @@ pub enum Progress {
 /// Keeps one Dgraph in step with one log.
 #[derive(Debug)]
 pub struct Projection<T> {
-    target: Arc<T>,
-    log: Store,
+    pub(super) target: Arc<T>,
+    pub(super) log: Store,
     settings: ProjectionSettings,
     /// Where Dgraph stands, as far as is known; none where it has to be asked.
-    cursor: Option<Cursor>,
-    replacement: Option<Replacement>,
+    pub(super) cursor: Option<Cursor>,
+    pub(super) replacement: Option<Replacement>,
     /// A replacement by somebody else, and since when it stands still.
     others: Option<(StateCursor, Instant)>,
     /// Up to which block this writer claimed the steps.
     claimed: Option<BlockNumber>,
-    verified: Verified,
+    pub(super) verified: Watched,
+    rewinds: Rewinds,
+    /// Nodes of the state that were written since it was begun anew.
+    state_nodes: u64,
 }
 
-/// How far what stands in Dgraph was compared with the log.
-#[derive(Debug)]
-struct Verified {
-    blocks: Option<BlockNumber>,
-    stored: Uid,
-    state: Option<PathKey>,
-    next: Piece,
-}
-
-/// What is compared next; the three take turns.
-#[derive(Debug, Clone, Copy, Default)]
-enum Piece {
-    #[default]
-    Blocks,
-    Stored,
-    State,
+/// How far what stands in Dgraph was compared with the log, while there is nothing else to do.
+#[derive(Debug, Default)]
+pub(super) struct Watched {
+    pub(super) places: Places,
+    /// The parts take turns.
+    pub(super) next: Piece,
 }
 
 impl<T: Target> Projection<T> {
@@ -149,12 +152,9 @@ impl<T: Target> Projection<T> {
             replacement: None,
             others: None,
             claimed: None,
-            verified: Verified {
-                blocks: None,
-                stored: Uid(0),
-                state: None,
-                next: Piece::Blocks,
-            },
+            verified: Watched::default(),
+            rewinds: Rewinds::default(),
+            state_nodes: 0,
         }
     }
 
@@ -163,16 +163,38 @@ impl<T: Target> Projection<T> {
         self.cursor.as_ref()
     }
 
-    /// Follows the log until it is told to stop, or the cluster has to be opened again. A Dgraph that is slow,
-    /// away or wrong holds nothing else up; `report` is told of every attempt.
+    /// Asks Dgraph where it stands before the next step: somebody else may have moved it.
+    pub fn forget_cursor(&mut self) {
+        self.cursor = None;
+    }
+
+    /// Nodes of the state that were written since it was begun anew.
+    pub const fn state_nodes_written(&self) -> u64 {
+        self.state_nodes
+    }
+
+    /// Blocks that the log has without a hole, as it is now; none while it has no block with a state.
+    pub fn log_ends(&self) -> Result<Option<LogEnds>, AdvanceError> {
+        Ok(log_ends(&self.log.view())?)
+    }
+
+    /// Follows the log until it is told to stop, or the cluster has to be opened again; does jobs between its
+    /// steps. A Dgraph that is slow, away or wrong holds nothing else up; `report` is told of every attempt.
     pub async fn follow(
         mut self,
         mut changes: watch::Receiver<Arc<ReplicaStatus>>,
+        jobs: &Jobs,
         stop: CancellationToken,
         mut report: impl FnMut(&Self, &Result<Progress, AdvanceError>, Duration) + Send,
     ) {
         let mut waits = backoff();
+        let mut verification = None;
         loop {
+            match jobs.begin() {
+                Some(Order::Rebuild { drop: true }) => return,
+                Some(order @ Order::Verify { .. }) => verification = Some(Verification::new(order.mend())),
+                Some(Order::Rebuild { drop: false }) | None => {}
+            }
             changes.mark_unchanged();
             let started = Instant::now();
             let attempt = tokio::select! {
@@ -180,13 +202,27 @@ impl<T: Target> Projection<T> {
                 attempt = self.advance() => attempt,
             };
             report(&self, &attempt, started.elapsed());
+            self.note_fill(jobs, &attempt);
             let wait = match attempt {
-                Ok(Progress::Moved) => {
+                Ok(Progress::Moved | Progress::Rewound { .. }) => {
                     waits = backoff();
                     continue;
                 }
                 Ok(Progress::Idle) => {
                     waits = backoff();
+                    if let Some(mut under_way) = verification.take() {
+                        let went_on = tokio::select! {
+                            () = stop.cancelled() => return,
+                            went_on = self.verify_for(jobs, &mut under_way) => went_on,
+                        };
+                        if jobs.order().is_some() {
+                            verification = Some(under_way);
+                        }
+                        if went_on {
+                            self.cursor = None;
+                            continue;
+                        }
+                    }
                     let verified = tokio::select! {
                         () = stop.cancelled() => return,
                         verified = self.verify_piece() => verified,
@@ -204,6 +240,7 @@ impl<T: Target> Projection<T> {
                     let wait = waits.next().unwrap_or(IDLE);
                     tokio::select! {
                         () = stop.cancelled() => return,
+                        () = jobs.wanted() => continue,
                         () = tokio::time::sleep(wait) => continue,
                     }
                 }
@@ -213,117 +250,50 @@ impl<T: Target> Projection<T> {
             tokio::select! {
                 () = stop.cancelled() => return,
                 moved = changes.changed() => if moved.is_err() { return },
+                () = jobs.wanted() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
     }
 
-    /// Compares the next piece of what stands in Dgraph with the log, and puts it right.
-    pub async fn verify_piece(&mut self) -> Result<Progress, AdvanceError> {
-        let cursor = self.target.cursor().await?;
-        let piece = self.verified.next;
-        self.verified.next = match piece {
-            Piece::Blocks => Piece::Stored,
-            Piece::Stored => Piece::State,
-            Piece::State => Piece::Blocks,
-        };
-        let repair = match piece {
-            Piece::Blocks => self.verify_blocks(&cursor).await?,
-            Piece::Stored => self.verify_stored(&cursor).await?,
-            Piece::State => self.verify_state(&cursor).await?,
-        };
-        if repair.facts.is_empty() {
-            return Ok(Progress::Idle);
-        }
-        match self.target.write(&cursor, &cursor, repair.facts).await? {
-            StepOutcome::Won => Ok(Progress::Repaired {
-                blocks: repair.blocks,
-                nodes: repair.nodes,
-            }),
-            // Looked at again on the next round.
-            StepOutcome::Lost(_) => Ok(Progress::Idle),
-        }
-    }
-
-    async fn verify_blocks(&mut self, cursor: &Cursor) -> Result<Repair, AdvanceError> {
-        let log = self.log.clone();
-        let (seen, at) = (cursor.clone(), self.verified.blocks);
-        let next = off_thread(move || {
-            let view = log.view();
-            let Some(position) = log_position(&view, &seen)? else {
-                return Ok(None);
-            };
-            let CursorBlock::Canonical(applied) = position.cursor_block else {
-                return Ok(None);
-            };
-            let from = at.map_or(position.from, |at| at.max(position.from));
-            let range = BlockRange::new(from, applied)
-                .or_else(|_| BlockRange::new(position.from, applied))
-                .ok();
-            Ok(range.map(|range| {
-                (
-                    view,
-                    BlockRange::starting_at(range.start(), range.len().min(verify::BLOCKS)),
-                )
-            }))
-        })
-        .await?;
-        let Some((view, range)) = next else {
-            return Ok(Repair::default());
-        };
-        // A piece that cannot be read must not hold the others up.
-        self.verified.blocks = Some(range.end().next());
-        let found = self.target.blocks(range).await?;
-        let target = Arc::clone(&self.target);
-        off_thread(move || verify::repair_blocks(&view, target.region(), range, found)).await
-    }
-
-    /// The view of the log, if Dgraph shows exactly its state.
-    fn view_of_state(&self, cursor: &Cursor) -> Result<Option<(View, BlockNumber)>, AdvanceError> {
-        let view = self.log.view();
-        let height = view.position()?.map(|position| position.state_height);
-        let is_canonical = match cursor.applied {
-            Some(block) => view
-                .block(block.number)?
-                .is_some_and(|ours| ours.hash == block.hash),
-            None => false,
-        };
-        Ok(match (&cursor.state, height) {
-            (StateCursor::At(block), Some(height)) if *block == height && is_canonical => {
-                Some((view, height))
+    /// Tells the job under way how far Dgraph is filled, and ends it where it cannot go on.
+    fn note_fill(&self, jobs: &Jobs, attempt: &Result<Progress, AdvanceError>) {
+        let Some(order) = jobs.order() else { return };
+        match (order, attempt) {
+            (_, Ok(Progress::Mismatch { block, .. })) => jobs.fail(format_args!(
+                "Dgraph stands at block {}, {}, which contradicts the log; `dgraph rebuild --drop` fills it again",
+                block.number, block.hash
+            )),
+            (Order::Verify { .. }, Err(error)) => jobs.fail(error),
+            (Order::Rebuild { .. }, Err(error)) => jobs.note(|job| job.error = Some(error.to_string())),
+            (Order::Rebuild { .. }, Ok(progress)) => {
+                if let (Some(cursor), Ok(Some(log))) = (&self.cursor, self.log_ends()) {
+                    jobs.note(|job| job.filled(cursor, log, self.state_nodes));
+                }
+                if *progress == Progress::Idle {
+                    jobs.done();
+                }
             }
-            _ => None,
-        })
+            (Order::Verify { .. }, Ok(_)) => {}
+        }
     }
 
-    async fn verify_stored(&mut self, cursor: &Cursor) -> Result<Repair, AdvanceError> {
-        let Some((view, height)) = self.view_of_state(cursor)? else {
-            return Ok(Repair::default());
-        };
-        let page = self.target.state_nodes(self.verified.stored).await?;
-        self.verified.stored = page.last().map_or(Uid(0), |last| last.uid);
-        let target = Arc::clone(&self.target);
-        off_thread(move || verify::repair_stored_state(&view, target.region(), height, &page)).await
-    }
-
-    async fn verify_state(&mut self, cursor: &Cursor) -> Result<Repair, AdvanceError> {
-        let Some((view, height)) = self.view_of_state(cursor)? else {
-            return Ok(Repair::default());
-        };
-        let after = self.verified.state.clone();
-        let (view, (nodes, last)) = off_thread(move || {
-            let nodes = nodes_after(&view, after.as_ref(), verify::NODES)?;
-            Ok((view, nodes))
-        })
-        .await?;
-        self.verified.state = last;
-        let uids: Vec<Uid> = nodes
-            .iter()
-            .map(|node| self.target.region().state(node.key()))
-            .collect();
-        let found = self.target.state_of(&uids).await?;
-        let target = Arc::clone(&self.target);
-        off_thread(move || verify::repair_state(&view, target.region(), height, nodes, &found)).await
+    /// Compares the next piece for a job; whether that could be done.
+    async fn verify_for(&self, jobs: &Jobs, verification: &mut Verification) -> bool {
+        let verified = self.verify_step(verification).await;
+        let blocks = self.cursor.as_ref().map_or(0, Cursor::blocks);
+        jobs.note(|job| job.compared(verification, blocks));
+        match verified {
+            Ok(Verified::More) => {}
+            Ok(Verified::Done) => jobs.done(),
+            // It is about to be there: the log was followed up to its end before.
+            Ok(Verified::NotNow(why)) => {
+                jobs.note(|job| job.error = Some(why));
+                return false;
+            }
+            Err(error) => jobs.fail(error),
+        }
+        true
     }
 
     /// Does the next step.
@@ -341,17 +311,28 @@ impl<T: Target> Projection<T> {
         let seen = cursor.clone();
         let planned = off_thread(move || {
             let view = log.view();
-            let Some(position) = log_position(&view, &seen)? else {
+            let Some(survey) = survey(&view, &seen)? else {
                 return Ok(None);
             };
-            let step = next_step(&seen, &position, blocks);
-            let gathered = gather(&view, target.region(), &seen, &position, &step)?;
-            Ok(Some((view, position, step, gathered)))
+            let mut step = next_step(&seen, &survey.position, blocks);
+            while let Step::Blocks {
+                range: Some(range), ..
+            }
+            | Step::History(range) = &step
+                && is_heavy(&view, *range)?
+            {
+                step = next_step(&seen, &survey.position, range.len() / 2);
+            }
+            let gathered = gather(&view, target.region(), &seen, &survey, &step)?;
+            Ok(Some((view, survey.position, step, gathered)))
         })
         .await?;
         let Some((view, position, step, gathered)) = planned else {
             return Ok(Progress::Idle);
         };
+        if !matches!(step, Step::Mismatch { .. }) {
+            self.rewinds.over();
+        }
         if let Some((facts, after)) = gathered {
             if let Step::Blocks {
                 range: Some(range), ..
@@ -381,14 +362,23 @@ impl<T: Target> Projection<T> {
                 let replacement = Replacement::new(view, position.height);
                 let state = replacement.state_cursor();
                 self.replacement = Some(replacement);
-                let applied = cursor.applied;
                 tracing::info!(block = %position.height, "the state is written to Dgraph anew");
-                self.write(&cursor, Cursor { applied, state }, Mutation::new())
-                    .await
+                let after = Cursor {
+                    state,
+                    ..cursor.clone()
+                };
+                self.write(&cursor, after, Mutation::new()).await
+            }
+            Step::Mismatch { block, .. }
+                if self.settings.writers == Writers::One && self.rewinds.allow(Instant::now()) =>
+            {
+                self.rewind(&cursor, block).await
             }
             Step::Mismatch { block, ours } => Ok(Progress::Mismatch { block, ours }),
             Step::WaitForLog => Ok(Progress::Waiting { longest: IDLE }),
-            Step::Idle | Step::Blocks { .. } | Step::Reorganize { .. } => Ok(Progress::Idle),
+            Step::Idle | Step::Blocks { .. } | Step::History(_) | Step::Reorganize { .. } => {
+                Ok(Progress::Idle)
+            }
         }
     }
 
@@ -446,6 +436,7 @@ impl<T: Target> Projection<T> {
             Ok((replacement, facts, after))
         })
         .await?;
+        self.state_nodes = replacement.written();
         if !matches!(after.state, StateCursor::At(_)) {
             self.replacement = Some(replacement);
         }
@@ -492,7 +483,7 @@ fn backoff() -> impl Iterator<Item = Duration> {
 }
 
 /// Reads the log on a thread that may block.
-async fn off_thread<T: Send + 'static>(
+pub(super) async fn off_thread<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, AdvanceError> {
     match tokio::task::spawn_blocking(read).await {

@@ -3,6 +3,7 @@
 //! Runs against the model here, and against a real Dgraph in `agent/tests/dgraph`, which includes this file.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use tokio::sync::Notify;
 use super::cluster::{Attempt, Cluster, Expected, NetworkNode};
 use super::region::Region;
 use super::schema::predicate as p;
-use super::{ClaimOutcome, Cursor, ErrorPolicy, ProjectionStore, StateCursor, StepOutcome};
+use super::{ClaimOutcome, Cursor, ErrorPolicy, ProjectionStore, StateCursor, StepOutcome, WriterName};
 use super::{DgraphError, Mutation, Uid};
 
 /// Steps until the end of the log.
@@ -144,7 +145,8 @@ fn cursor_after(steps: u64) -> Cursor {
             after: Some(PathKey::root().child("a\"b").child("\u{1f41d} [x]")),
         },
     };
-    Cursor { applied, state }
+    let from = applied.filter(|_| steps.is_multiple_of(3)).map(|_| number(0));
+    Cursor { applied, from, state }
 }
 
 fn steps_at(cursor: &Cursor) -> u64 {
@@ -203,6 +205,124 @@ async fn check<C: Witness>(store: &ProjectionStore<C>, won: &Won) {
         if let Some(told) = told.get(&step) {
             assert_eq!(by, std::slice::from_ref(told), "step {step}");
         }
+    }
+}
+
+/// Last block that both forks of the log that turns have.
+const ANCESTOR: u64 = 2;
+/// Last block of the fork that the log leaves, and of the one that it follows then.
+const ENDS: [u64; 2] = [5, 6];
+
+/// Runs a schedule on a log that leaves a fork behind: a request that was sent before may come after Dgraph went
+/// back to where it was when it was sent.
+pub(crate) async fn run_on_a_log_that_turns<C: Witness>(cluster: &C, schedule: &Schedule) {
+    let turned = Arc::new(AtomicBool::new(false));
+    let writers = schedule.writers.iter().enumerate().map(|(place, plan)| {
+        let cluster = Faulty {
+            inner: cluster.clone(),
+            faults: Arc::new(Mutex::new(plan.faults.iter().copied().collect())),
+            crash: Arc::default(),
+        };
+        let turned = Arc::clone(&turned);
+        let name = format!("writer {place}").parse().unwrap();
+        async move {
+            let crash = Arc::clone(&cluster.crash);
+            loop {
+                tokio::select! {
+                    () = follow_the_turn(&cluster, &name, plan.stride, &turned) => return,
+                    () = crash.notified() => {}
+                }
+            }
+        }
+    });
+    join_all(writers).await;
+}
+
+/// What stands on the node of a block of a fork, and names it.
+fn of_fork(fork: usize, block: u64) -> String {
+    match (block <= ANCESTOR, fork) {
+        (true, _) => format!("both {block}"),
+        (false, 0) => format!("left {block}"),
+        (false, _) => format!("followed {block}"),
+    }
+}
+
+fn at_block(fork: usize, block: u64) -> Cursor {
+    Cursor {
+        applied: (block > 0).then(|| BlockReference {
+            number: block.try_into().unwrap(),
+            hash: ContentId::of(of_fork(fork, block).as_bytes()),
+        }),
+        ..Cursor::NOTHING
+    }
+}
+
+/// Fork and block of a cursor.
+fn fork_of(cursor: &Cursor) -> (usize, u64) {
+    let block = cursor.applied.map_or(0, |applied| applied.number.get());
+    let fork = usize::from(at_block(0, block) != *cursor);
+    assert_eq!(at_block(fork, block), *cursor);
+    (fork, block)
+}
+
+async fn follow_the_turn<C: Witness>(
+    cluster: &Faulty<C>,
+    name: &WriterName,
+    stride: u64,
+    turned: &AtomicBool,
+) {
+    let network = NETWORK.parse().unwrap();
+    loop {
+        let Ok(store) = ProjectionStore::open(cluster.clone(), &network, name).await else {
+            continue;
+        };
+        let Ok(before) = store.cursor().await else {
+            continue;
+        };
+        check_turn(&store).await;
+        let (fork, block) = fork_of(&before);
+        if fork == 0 && block == ENDS[0] {
+            turned.store(true, Ordering::SeqCst);
+        }
+        let follows = usize::from(turned.load(Ordering::SeqCst));
+        let mut facts = Mutation::new();
+        let after = if follows == 1 && fork == 0 && block > ANCESTOR {
+            for gone in ANCESTOR + 1..=block {
+                facts.clear(node_of(store.region(), gone), p::OP_ACCOUNT);
+            }
+            at_block(0, ANCESTOR)
+        } else {
+            let end = (block + stride).min(ENDS[follows]);
+            if block >= end {
+                return;
+            }
+            for next in block + 1..=end {
+                let node = node_of(store.region(), next);
+                facts.set(node, p::OP_ACCOUNT, of_fork(follows, next));
+            }
+            at_block(follows, end)
+        };
+        if let Err(error) = store.write(&before, &after, facts).await {
+            assert_eq!(error.policy(), ErrorPolicy::RetryLater, "{error}");
+        }
+    }
+}
+
+/// Whatever came late: what stands there is the fork that the cursor names, all of it and nothing else.
+async fn check_turn<C: Witness>(store: &ProjectionStore<C>) {
+    let blocks = 1..=ENDS[0].max(ENDS[1]);
+    let nodes: Vec<Uid> = blocks
+        .clone()
+        .map(|block| node_of(store.region(), block))
+        .collect();
+    let (node, stood) = store.cluster().witness(&nodes, p::OP_ACCOUNT).await;
+    let (fork, last) = fork_of(&Cursor::read(&node).unwrap());
+    for (block, stood) in blocks.zip(stood) {
+        let expected: Vec<String> = (block <= last)
+            .then(|| of_fork(fork, block))
+            .into_iter()
+            .collect();
+        assert_eq!(stood, expected, "block {block}, cursor at {last} of fork {fork}");
     }
 }
 

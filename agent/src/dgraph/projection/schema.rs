@@ -17,6 +17,8 @@ pub mod predicate {
     pub const APPLIED_BLOCK: &str = "appliedBlock";
     /// Network node: hash of the last block that stands here.
     pub const APPLIED_HASH: &str = "appliedHash";
+    /// Network node: number of the lowest block from which all up to the last stand here.
+    pub const APPLIED_FROM: &str = "appliedFrom";
     /// Network node: writer and mark of the last step.
     pub const APPLIED_BY: &str = "appliedBy";
     /// Network node: the state here is the one after this block.
@@ -114,6 +116,7 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
         (p::UID_KEY, "string"),
         (p::APPLIED_BLOCK, "int"),
         (p::APPLIED_HASH, "string"),
+        (p::APPLIED_FROM, "int"),
         (p::APPLIED_BY, "string"),
         (p::STATE_BLOCK, "int"),
         (p::STATE_TO, "int"),

@@ -1,6 +1,6 @@
 //! What a projection writes to and reads from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::time::Duration;
 
@@ -11,11 +11,12 @@ use serde::de::DeserializeOwned;
 use super::claim::ClaimOutcome;
 use super::cursor::Cursor;
 use super::error::ProjectionError;
-use super::facts::BlockRow;
+use super::facts::{BlockRow, CheckpointRow};
 use super::region::Region;
 use super::replacement::StoredState;
 use super::schema::predicate as p;
 use super::store::{ProjectionStore, StepOutcome};
+use super::verify::{BlockNode, StoodBlock, StoodCheckpoint};
 use crate::dgraph::client::{DgraphClient, Mutation, Query, Reading, Uid};
 
 /// A cluster that holds one network; Dgraph, or a model of it.
@@ -54,11 +55,28 @@ pub trait Target: std::fmt::Debug + Send + Sync + 'static {
         nodes: &[Uid],
     ) -> impl Future<Output = Result<Vec<StoredState>, ProjectionError>> + Send;
 
-    /// The blocks of a range that stand there.
+    /// What stands on the nodes of the blocks of a range.
     fn blocks(
         &self,
         range: BlockRange,
-    ) -> impl Future<Output = Result<Vec<BlockRow>, ProjectionError>> + Send;
+    ) -> impl Future<Output = Result<Vec<StoodBlock>, ProjectionError>> + Send;
+
+    /// What stands on the nodes of checkpoints at the blocks of a range.
+    fn checkpoints(
+        &self,
+        range: BlockRange,
+    ) -> impl Future<Output = Result<Vec<StoodCheckpoint>, ProjectionError>> + Send;
+
+    /// A page of all nodes that say they are blocks, by their uids, from the one after `after` on; empty at the
+    /// end.
+    fn block_nodes(&self, after: Uid)
+    -> impl Future<Output = Result<Vec<BlockNode>, ProjectionError>> + Send;
+
+    /// A page of all nodes that say they are checkpoints, likewise.
+    fn checkpoint_nodes(
+        &self,
+        after: Uid,
+    ) -> impl Future<Output = Result<Vec<StoodCheckpoint>, ProjectionError>> + Send;
 }
 
 /// Nodes of the state on a page.
@@ -85,36 +103,113 @@ impl StateRow {
 
 #[derive(Deserialize)]
 struct StoredBlockRow {
+    uid: String,
     #[serde(rename = "blockNum")]
-    number: u64,
-    #[serde(rename = "blockHash", default)]
-    hash: String,
-    #[serde(rename = "previousHash", default)]
-    previous_hash: String,
+    number: Option<i64>,
+    #[serde(rename = "blockHash")]
+    hash: Option<String>,
+    #[serde(rename = "previousHash")]
+    previous_hash: Option<String>,
     timestamp: Option<jiff::Timestamp>,
-    #[serde(default)]
-    operations: String,
+    operations: Option<String>,
     #[serde(rename = "op.path", default)]
     paths: BTreeSet<String>,
     #[serde(rename = "op.account", default)]
     accounts: BTreeSet<String>,
+    #[serde(rename = "forkId")]
+    fork: Option<String>,
     verification: Option<String>,
 }
 
+/// A number that a block can have; somebody may have written any other.
+fn block_number(number: Option<i64>) -> Option<BlockNumber> {
+    BlockNumber::try_from(u64::try_from(number?).ok()?).ok()
+}
+
 impl StoredBlockRow {
-    /// None where somebody put a number there that no block has: the block counts as missing.
-    fn into_row(self) -> Option<BlockRow> {
-        Some(BlockRow {
-            number: BlockNumber::try_from(self.number).ok()?,
-            hash: self.hash,
-            previous_hash: self.previous_hash,
-            timestamp_ms: self.timestamp.map(jiff::Timestamp::as_millisecond),
-            operations: self.operations,
-            paths: self.paths,
-            accounts: self.accounts,
-            is_unverified: self.verification.is_some(),
+    /// What stands on the node of a block; none where nothing does: Dgraph answers for any uid.
+    fn into_stood(self, node: BlockNumber) -> Option<StoodBlock> {
+        let texts = [
+            &self.hash,
+            &self.previous_hash,
+            &self.operations,
+            &self.fork,
+            &self.verification,
+        ];
+        let is_empty = texts.into_iter().all(Option::is_none)
+            && self.number.is_none()
+            && self.timestamp.is_none()
+            && self.paths.is_empty()
+            && self.accounts.is_empty();
+        (!is_empty).then(|| StoodBlock {
+            node,
+            number: block_number(self.number),
+            fork: self.fork,
+            row: BlockRow {
+                number: node,
+                hash: self.hash.unwrap_or_default(),
+                previous_hash: self.previous_hash.unwrap_or_default(),
+                timestamp_ms: self.timestamp.map(jiff::Timestamp::as_millisecond),
+                operations: self.operations.unwrap_or_default(),
+                paths: self.paths,
+                accounts: self.accounts,
+                is_unverified: self.verification.is_some(),
+            },
         })
     }
+}
+
+#[derive(Deserialize)]
+struct BlockNodeRow {
+    uid: String,
+    #[serde(rename = "blockNum")]
+    number: Option<i64>,
+    #[serde(rename = "blockHash")]
+    hash: Option<String>,
+    #[serde(rename = "forkId")]
+    fork: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct StoredCheckpointRow {
+    uid: String,
+    #[serde(rename = "checkpoint.blockNum")]
+    number: Option<i64>,
+    #[serde(rename = "checkpoint.blockHash")]
+    block_hash: Option<String>,
+    #[serde(rename = "checkpoint.stateHash")]
+    state_hash: Option<String>,
+    #[serde(rename = "checkpoint.kind")]
+    kind: Option<String>,
+    #[serde(rename = "checkpoint.stateDigest")]
+    state_digest: Option<String>,
+}
+
+impl StoredCheckpointRow {
+    fn into_stood(self) -> Result<StoodCheckpoint, ProjectionError> {
+        Ok(StoodCheckpoint {
+            uid: self.uid.parse()?,
+            row: block_number(self.number).map(|number| CheckpointRow {
+                number,
+                block_hash: self.block_hash,
+                state_hash: self.state_hash.unwrap_or_default(),
+                kind: self.kind.unwrap_or_default(),
+                state_digest: self.state_digest,
+            }),
+        })
+    }
+}
+
+/// What is read of a checkpoint.
+fn of_checkpoint() -> String {
+    let names = [
+        p::CHECKPOINT_BLOCK_NUM,
+        p::CHECKPOINT_BLOCK_HASH,
+        p::CHECKPOINT_STATE_HASH,
+        p::CHECKPOINT_KIND,
+        p::CHECKPOINT_STATE_DIGEST,
+    ];
+    format!("uid {}", names.join(" "))
 }
 
 #[derive(Deserialize)]
@@ -191,12 +286,15 @@ impl Target for ProjectionStore<DgraphClient> {
         rows.into_iter().map(StateRow::into_stored).collect()
     }
 
-    async fn blocks(&self, range: BlockRange) -> Result<Vec<BlockRow>, ProjectionError> {
+    async fn blocks(&self, range: BlockRange) -> Result<Vec<StoodBlock>, ProjectionError> {
         let region = Self::region(self);
+        let numbers: BTreeMap<Uid, BlockNumber> = range
+            .iter()
+            .map(|number| (region.block(number), number))
+            .collect();
         let text = format!(
-            "{{ rows(func: uid({})) @filter(has({})) {{ {} {} {} {} {} {} {} {} }} }}",
-            uid_list(range.iter().map(|number| region.block(number))),
-            p::BLOCK_NUM,
+            "{{ rows(func: uid({})) {{ uid {} {} {} {} {} {} {} {} {} }} }}",
+            uid_list(numbers.keys().copied()),
             p::BLOCK_NUM,
             p::BLOCK_HASH,
             p::PREVIOUS_HASH,
@@ -204,9 +302,57 @@ impl Target for ProjectionStore<DgraphClient> {
             p::OPERATIONS,
             p::OP_PATH,
             p::OP_ACCOUNT,
+            p::FORK_ID,
             p::VERIFICATION
         );
-        let rows: Vec<StoredBlockRow> = rows(self, text).await?;
-        Ok(rows.into_iter().filter_map(StoredBlockRow::into_row).collect())
+        let mut stood = Vec::new();
+        for row in rows::<StoredBlockRow>(self, text).await? {
+            let number = numbers.get(&row.uid.parse()?);
+            stood.extend(number.and_then(|number| row.into_stood(*number)));
+        }
+        Ok(stood)
+    }
+
+    async fn checkpoints(&self, range: BlockRange) -> Result<Vec<StoodCheckpoint>, ProjectionError> {
+        let region = Self::region(self);
+        let text = format!(
+            "{{ rows(func: uid({})) @filter(has({})) {{ {} }} }}",
+            uid_list(range.iter().map(|number| region.checkpoint(number))),
+            p::CHECKPOINT_BLOCK_NUM,
+            of_checkpoint()
+        );
+        let rows: Vec<StoredCheckpointRow> = rows(self, text).await?;
+        rows.into_iter().map(StoredCheckpointRow::into_stood).collect()
+    }
+
+    async fn block_nodes(&self, after: Uid) -> Result<Vec<BlockNode>, ProjectionError> {
+        let text = format!(
+            "{{ rows(func: has({}), first: {PAGE}, after: {after}) {{ uid {} {} {} }} }}",
+            p::BLOCK_NUM,
+            p::BLOCK_NUM,
+            p::BLOCK_HASH,
+            p::FORK_ID
+        );
+        let rows: Vec<BlockNodeRow> = rows(self, text).await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(BlockNode {
+                    uid: row.uid.parse()?,
+                    number: block_number(row.number),
+                    hash: row.hash.and_then(|hash| hash.parse().ok()),
+                    is_on_fork: row.fork.is_some(),
+                })
+            })
+            .collect()
+    }
+
+    async fn checkpoint_nodes(&self, after: Uid) -> Result<Vec<StoodCheckpoint>, ProjectionError> {
+        let text = format!(
+            "{{ rows(func: has({}), first: {PAGE}, after: {after}) {{ {} }} }}",
+            p::CHECKPOINT_BLOCK_NUM,
+            of_checkpoint()
+        );
+        let rows: Vec<StoredCheckpointRow> = rows(self, text).await?;
+        rows.into_iter().map(StoredCheckpointRow::into_stood).collect()
     }
 }

@@ -8,7 +8,7 @@ use reqwest::{Method, StatusCode};
 use tokio::time::Instant;
 
 use super::body::{Body, BodyLimits};
-use super::{PeerClient, expect_status, send};
+use super::{PeerClient, Traffic, expect_status, send};
 use crate::peers::fault::FetchError;
 use crate::peers::url::PeerUrl;
 use crate::wire::NetworkName;
@@ -28,6 +28,8 @@ pub struct BatchRequest<'a> {
     pub range: BlockRange,
     /// Time for the whole answer.
     pub timeout: Duration,
+    /// Where what arrives is counted.
+    pub traffic: &'a Traffic,
 }
 
 /// What came of a request for blocks.
@@ -35,8 +37,6 @@ pub struct BatchRequest<'a> {
 pub struct FetchedBatch {
     /// The first blocks of the range, in order; nobody has looked into their bytes yet.
     pub blocks: Vec<WireBlock>,
-    /// Bytes of the body that arrived, compressed.
-    pub wire_bytes: u64,
     /// From sending the request until now.
     pub elapsed: Duration,
     /// How it ended.
@@ -59,7 +59,6 @@ impl PeerClient {
         let started = Instant::now();
         let mut batch = FetchedBatch {
             blocks: Vec::new(),
-            wire_bytes: 0,
             elapsed: Duration::ZERO,
             outcome: BatchOutcome::Whole(BatchExtent::Complete),
         };
@@ -81,7 +80,7 @@ impl PeerClient {
         deadline: Instant,
         batch: &mut FetchedBatch,
     ) -> Result<BatchExtent, FetchError> {
-        let range = request.range;
+        let (range, traffic) = (request.range, request.traffic);
         let mut decoder = BatchDecoder::new(request.network.clone(), range).map_err(FetchError::internal)?;
         let (from, to) = (range.start().to_string(), range.end().to_string());
         let url = peer.call(&["api", "sync", "blocks"], &[("from", &from), ("to", &to)]);
@@ -96,13 +95,17 @@ impl PeerClient {
             decoded: most as u64,
         };
         let mut body = Body::new(response, limits)?;
+        let mut received = 0;
         loop {
             let piece = body.next(deadline).await;
-            batch.wire_bytes = body.wire_bytes();
+            traffic.count_received(body.wire_bytes() - received);
+            received = body.wire_bytes();
             let Some(piece) = piece? else { break };
-            decoder
-                .push(&piece, &mut batch.blocks)
-                .inspect_err(|error| forget_doubtful(error, &mut batch.blocks))?;
+            let before = batch.blocks.len();
+            let pushed = decoder.push(&piece, &mut batch.blocks);
+            let new = batch.blocks.iter().skip(before);
+            traffic.count_blocks(new.map(|block| block.bytes.len() as u64).sum());
+            pushed.inspect_err(|error| forget_doubtful(error, &mut batch.blocks))?;
         }
         Ok(decoder.finish()?)
     }

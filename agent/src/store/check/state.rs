@@ -83,8 +83,9 @@ impl Check<'_> {
         }
     }
 
-    /// Every undo row: it reads, and stands above the last irreversible block. Replayed from the state height
-    /// down, each has to lead to the digest of the block before.
+    /// Every undo row: it reads, and stands at or below the state height. Replayed from there down, each has to
+    /// lead to the digest of the block before. Those below the last irreversible block are kept for a Dgraph that
+    /// is behind.
     pub(super) fn undo(&mut self, position: Option<&Position>, view: &View) {
         let mut readable = Vec::new();
         for row in self.snapshot.iter(&self.keyspaces.undo) {
@@ -98,14 +99,11 @@ impl Check<'_> {
             self.report.counts.undo_rows += 1;
             let number = key_number(&key).unwrap_or_default();
             let place = format!("undo of block {number}");
-            let in_place = position.is_some_and(|position| {
-                position.irreversible_block().is_none_or(|lib| number > lib)
-                    && number <= position.state_height
-            });
+            let in_place = position.is_some_and(|position| number <= position.state_height);
             let reason = if number_key(number) != *key {
                 Some("its key is no block number".to_owned())
             } else if !in_place {
-                Some("the block cannot be undone any more".to_owned())
+                Some("the block is not applied".to_owned())
             } else {
                 undo_from_bytes(number, &value)
                     .err()

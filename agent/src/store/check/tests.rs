@@ -546,3 +546,30 @@ proptest::proptest! {
         proptest::prop_assert!(places(&report).contains(&expected.as_str()), "{:?}", report.problems());
     }
 }
+
+#[test]
+fn undo_of_irreversible_blocks_is_kept_for_dgraph_and_checked_too() {
+    let stored = Stored::new();
+    let (store, mut writer) = stored.open();
+    let position = writer.position().unwrap().clone();
+    let checkpoint = store.view().checkpoint(at(399)).unwrap().unwrap();
+    let irreversible = checkpoint.anchor();
+    assert!(irreversible.is_some());
+    let mut transaction = writer.begin();
+    transaction.set_position(Position {
+        irreversible,
+        ..position
+    });
+    transaction.commit().unwrap();
+    let report = run(&store);
+    assert_eq!(report.problems(), []);
+    assert_eq!(report.counts().undo_rows, 500);
+
+    let undo = &store.keyspaces.undo;
+    let wrong = undo.get(number_key(at(350))).unwrap().unwrap();
+    let place = (351..399)
+        .find(|place| undo.get(number_key(at(*place))).unwrap().unwrap() != wrong)
+        .unwrap();
+    undo.insert(number_key(at(place)), &*wrong).unwrap();
+    assert_eq!(places(&run(&store)), [format!("undo of block {}", at(place))]);
+}

@@ -13,7 +13,7 @@ use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 
 use super::{Done, SyncEngine, unix_now};
 use crate::peers::PeerUrl;
-use crate::peers::client::PeerClient;
+use crate::peers::client::{BatchRequest, PeerClient, Traffic};
 use crate::replica::{FetchedBlock, ReplicaGone, ReplicaHandle};
 use crate::store::{Store, StoreError};
 use crate::sync::fetch::{Fetched, fetch_range, linked_of};
@@ -248,15 +248,14 @@ impl Look {
             let Some(range) = rest.ok().and_then(|rest| range.intersection(rest)) else {
                 break;
             };
-            let answer = fetch_range(
-                &self.client,
-                &self.url,
-                &self.network,
-                self.schedule,
+            let request = BatchRequest {
+                network: &self.network,
                 range,
-                TIMEOUT,
-            )
-            .await;
+                timeout: TIMEOUT,
+                // Blocks of forks fill no gap.
+                traffic: &Traffic::default(),
+            };
+            let answer = fetch_range(&self.client, &self.url, self.schedule, request).await;
             let blocks: Vec<FetchedBlock> = answer.blocks.into_iter().filter_map(Fetched::linked).collect();
             match self.replica.hold_fork(blocks).await? {
                 Some(last) if last.number > stands.number => stands = last,

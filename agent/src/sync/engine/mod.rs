@@ -32,7 +32,7 @@ use super::handle::{SyncCommand, SyncHandle, SyncView};
 use super::settings::SyncSettings;
 use crate::metrics::{Metrics, PeerLabel, RequestOutcome};
 use crate::peers::PeerSource;
-use crate::peers::client::PeerClient;
+use crate::peers::client::{PeerClient, Traffic};
 use crate::peers::registry::PeerRegistry;
 use crate::peers::scores::PeerScores;
 use crate::replica::{ReplicaGone, ReplicaHandle, ReplicaStatus};
@@ -106,7 +106,7 @@ pub struct SyncEngine {
     registry: PeerRegistry,
     scores: PeerScores,
     tasks: JoinSet<Done>,
-    requests: HashMap<RequestId, AbortHandle>,
+    requests: HashMap<RequestId, Request>,
     /// Answers whose blocks the planner has not placed yet.
     answers: HashMap<RequestId, Run>,
     buffer: Buffer,
@@ -146,9 +146,16 @@ pub struct SyncEngine {
     next_persist: Instant,
     next_publish: Instant,
     gaps_detected: u64,
-    fetched_bytes: u64,
-    wire_bytes: u64,
+    /// What peers sent, needed or not.
+    traffic: Arc<Traffic>,
     needed_bytes: u64,
+}
+
+/// A request that is under way.
+#[derive(Debug)]
+struct Request {
+    peer: PeerId,
+    task: AbortHandle,
 }
 
 impl SyncEngine {
@@ -253,8 +260,7 @@ impl SyncEngine {
             next_persist: now + PERSIST_INTERVAL,
             next_publish: now,
             gaps_detected: 0,
-            fetched_bytes: 0,
-            wire_bytes: 0,
+            traffic: Arc::default(),
             needed_bytes: 0,
             settings,
         })
@@ -394,8 +400,9 @@ impl SyncEngine {
             match action {
                 Action::Fetch(order) => self.send(order),
                 Action::Cancel { request } => {
-                    if let Some(task) = self.requests.remove(&request) {
-                        task.abort();
+                    if let Some(request) = self.requests.remove(&request) {
+                        request.task.abort();
+                        self.count_request(&request.peer, RequestOutcome::Cancelled);
                     }
                 }
                 Action::Keep { request, range } => {
@@ -419,22 +426,26 @@ impl SyncEngine {
             self.settings.network.clone(),
         );
         let schedule = self.schedule();
-        let request = order.request;
+        let (request, peer) = (order.request, order.peer.clone());
+        let traffic = Arc::clone(&self.traffic);
         let task = self.tasks.spawn(async move {
-            let answer = fetch(&client, &url, &network, schedule, &order).await;
+            let answer = fetch(&client, &url, &network, schedule, &order, &traffic).await;
             Done::Fetched { order, answer }
         });
-        self.requests.insert(request, task);
+        self.requests.insert(request, Request { peer, task });
     }
 
     fn on_fetched(&mut self, order: &FetchOrder, mut answer: Answer) {
         if self.requests.remove(&order.request).is_none() {
             return;
         }
-        self.fetched_bytes += answer.bytes;
-        self.wire_bytes += answer.wire_bytes;
         tracing::debug!(peer = %order.peer, range = %order.range, blocks = answer.blocks.len(), fault = ?answer.fault, "fetched");
-        self.count_request(order, answer.fault.as_ref());
+        let outcome = match &answer.fault {
+            None => RequestOutcome::Success,
+            Some(FetchFault::Peer(fault)) => RequestOutcome::Fault(*fault),
+            Some(FetchFault::Local(_)) => RequestOutcome::LocalFault,
+        };
+        self.count_request(&order.peer, outcome);
         let event = answer.event(order);
         let blocks = std::mem::take(&mut answer.blocks);
         let served = blocks.len();
@@ -450,20 +461,15 @@ impl SyncEngine {
         self.weigh_claim(order, served, answer.fault.as_ref());
     }
 
-    fn count_request(&self, order: &FetchOrder, fault: Option<&FetchFault>) {
+    fn count_request(&self, peer: &PeerId, outcome: RequestOutcome) {
         let peer = self
             .registry
-            .get(&order.peer)
+            .get(peer)
             .filter(|peer| peer.source == PeerSource::Configured);
         let name = peer.map(|peer| peer.url.to_string());
         let label = name
             .as_deref()
             .map_or(PeerLabel::Discovered, PeerLabel::Configured);
-        let outcome = match fault {
-            None => RequestOutcome::Success,
-            Some(FetchFault::Peer(fault)) => RequestOutcome::Fault(*fault),
-            Some(FetchFault::Local(_)) => RequestOutcome::LocalFault,
-        };
         self.metrics.count_peer_request(label, outcome);
     }
 
@@ -536,8 +542,8 @@ impl SyncEngine {
             peers,
             planner: self.planner.status(),
             gaps_detected: self.gaps_detected,
-            fetched_bytes: self.fetched_bytes,
-            wire_bytes: self.wire_bytes,
+            fetched_bytes: self.traffic.blocks(),
+            received_bytes: self.traffic.received(),
             needed_bytes: self.needed_bytes,
         };
         self.view.send_replace(Arc::new(view));

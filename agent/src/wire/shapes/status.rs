@@ -260,6 +260,10 @@ pub struct DgraphStatus {
     /// Whether Dgraph answered the last call of the projection.
     #[serde(default)]
     pub connected: bool,
+    /// The lowest block from which Dgraph has every block up to `appliedBlock`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
+    pub from_block: Option<BlockNumber>,
     /// The block up to which Dgraph has blocks and operations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u64>)]

@@ -37,12 +37,27 @@ async fn fetch_with(
     range: BlockRange,
     timeout: Duration,
 ) -> FetchedBatch {
+    fetch_counted(peer, network, range, timeout).await.0
+}
+
+/// Gives also the bytes that arrived.
+async fn fetch_counted(
+    peer: &PeerUrl,
+    network: &NetworkName,
+    range: BlockRange,
+    timeout: Duration,
+) -> (FetchedBatch, u64) {
+    let traffic = Traffic::default();
     let request = BatchRequest {
         network,
         range,
         timeout,
+        traffic: &traffic,
     };
-    client(peer).blocks(peer, request).await
+    let batch = client(peer).blocks(peer, request).await;
+    let blocks: usize = batch.blocks.iter().map(|block| block.bytes.len()).sum();
+    assert!(traffic.blocks() >= blocks as u64);
+    (batch, traffic.received())
 }
 
 async fn fetch(peer: &PeerUrl, range: BlockRange) -> FetchedBatch {
@@ -53,9 +68,16 @@ async fn fetch_from<A: IntoResponse + Send + 'static>(
     range: BlockRange,
     answer: impl Fn() -> A + Clone + Send + Sync + 'static,
 ) -> FetchedBatch {
+    fetch_counted_from(range, answer).await.0
+}
+
+async fn fetch_counted_from<A: IntoResponse + Send + 'static>(
+    range: BlockRange,
+    answer: impl Fn() -> A + Clone + Send + Sync + 'static,
+) -> (FetchedBatch, u64) {
     let route = get(move || async move { answer().into_response() as AxumResponse });
     let peer = serve(Router::new().route(BLOCKS, route)).await;
-    fetch(&peer, range).await
+    fetch_counted(&peer, &network(), range, Duration::from_secs(20)).await
 }
 
 fn failed(fault: PeerFault) -> BatchOutcome {
@@ -68,8 +90,8 @@ async fn a_range_comes_whole_plain_and_compressed() {
     let whole = bytes.len() as u64;
     let compressed = zstd::bulk::compress(&bytes, 1).unwrap();
     let small = compressed.len() as u64;
-    let plain = fetch_from(asked, move || bytes.clone()).await;
-    let packed = fetch_from(asked, move || {
+    let (plain, plain_bytes) = fetch_counted_from(asked, move || bytes.clone()).await;
+    let (packed, packed_bytes) = fetch_counted_from(asked, move || {
         (
             [
                 (header::CONTENT_ENCODING, "zstd"),
@@ -84,7 +106,7 @@ async fn a_range_comes_whole_plain_and_compressed() {
         assert!(asked.iter().eq(batch.blocks.iter().map(|block| block.number)));
         assert!(batch.elapsed > Duration::ZERO);
     }
-    assert_eq!((plain.wire_bytes, packed.wire_bytes), (whole, small));
+    assert_eq!((plain_bytes, packed_bytes), (whole, small));
     assert!(small < whole);
 }
 
@@ -127,10 +149,10 @@ async fn what_came_before_a_broken_connection_is_kept() {
         }
     })
     .await;
-    let batch = fetch(&peer, asked).await;
+    let (batch, received) = fetch_counted(&peer, &network(), asked, Duration::from_secs(20)).await;
     assert_eq!(batch.outcome, failed(PeerFault::Unreachable));
     assert!((1..10).contains(&batch.blocks.len()));
-    assert!(batch.wire_bytes > 0);
+    assert!(received > 0);
 }
 
 #[tokio::test]
@@ -177,12 +199,12 @@ async fn oversized_answers_are_stopped() {
     let (asked, _) = ten();
     let huge_frame = fetch_from(asked, || endless_body(0xff)).await;
     assert_eq!(huge_frame.outcome, failed(PeerFault::TooLarge));
-    let declared = fetch_from(asked, || {
+    let (declared, received) = fetch_counted_from(asked, || {
         ([(header::CONTENT_LENGTH, "1000000000000")], stalling_body(vec![]))
     })
     .await;
     assert_eq!(declared.outcome, failed(PeerFault::TooLarge));
-    assert_eq!(declared.wire_bytes, 0);
+    assert_eq!(received, 0);
 
     // A start frame, then one block that decompresses beyond what a block may have.
     let (_, bytes) = ten();
@@ -195,6 +217,33 @@ async fn oversized_answers_are_stopped() {
     })
     .await;
     assert_eq!(batch.outcome, failed(PeerFault::TooLarge));
+}
+
+#[tokio::test]
+async fn what_came_before_a_request_is_given_up_is_counted() {
+    let (asked, bytes) = ten();
+    let (half, whole) = (vec![Bytes::from(bytes[..bytes.len() / 2].to_vec())], bytes.len());
+    let route = get(move || async move { stalling_body(half) });
+    let peer = serve(Router::new().route(BLOCKS, route)).await;
+    let (traffic, network) = (Traffic::default(), network());
+    let request = BatchRequest {
+        network: &network,
+        range: asked,
+        timeout: Duration::from_secs(20),
+        traffic: &traffic,
+    };
+    let client = client(&peer);
+    let given_up = async {
+        while traffic.received() < whole as u64 / 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        _ = client.blocks(&peer, request) => panic!("a stalled answer ended"),
+        () = given_up => {}
+    }
+    assert_eq!(traffic.received(), whole as u64 / 2);
+    assert!(traffic.blocks() > 0);
 }
 
 #[tokio::test]

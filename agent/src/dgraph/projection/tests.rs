@@ -1,0 +1,374 @@
+//! A log and the model of Dgraph: filled, followed, compared, taken back.
+
+use std::sync::Arc;
+
+use honeygraph_chain::block::{Block, HashedBlock};
+use honeygraph_chain::{BlockNumber, BlockRange, Operation, Operations, Path};
+
+use super::model::Model;
+use super::region::NETWORK_NODE;
+use super::schema::predicate as p;
+use super::*;
+use crate::dgraph::client::Value;
+use crate::ingest::{LastIndex, SourceCursor, SourceEvent, SourceEventKind};
+use crate::replica::{FetchedBlock, HistoryOutcome, Replica, ReplicaSettings};
+use crate::test_chain::{Home, at, chain, settings};
+
+/// A log of the first blocks of the chain of the vectors.
+fn log(home: &Home, blocks: usize) -> Replica {
+    let mut replica = home.started(ReplicaSettings {
+        kept_changes: 50,
+        ..settings()
+    });
+    extend(&mut replica, &chain().blocks[..blocks]);
+    replica
+}
+
+fn extend(replica: &mut Replica, blocks: &[FetchedBlock]) {
+    replica.extend(&"a".parse().unwrap(), blocks).unwrap();
+    replica.settle().unwrap();
+}
+
+type OnModel = Projection<ProjectionStore<Model>>;
+
+async fn projection(model: &Model, log: &Replica, writers: Writers) -> OnModel {
+    let writer = "w".parse().unwrap();
+    let store = ProjectionStore::open(model.clone(), &"spkcc".parse().unwrap(), &writer).await;
+    let settings = ProjectionSettings {
+        step_blocks: 40,
+        writers,
+    };
+    Projection::new(Arc::new(store.unwrap()), log.store().clone(), settings)
+}
+
+/// Goes on until there is nothing to do; gives what happened on the way.
+async fn catch_up(projection: &mut OnModel) -> Vec<Progress> {
+    let mut steps = Vec::new();
+    loop {
+        match projection.advance().await.unwrap() {
+            Progress::Idle => return steps,
+            step @ (Progress::Waiting { .. } | Progress::Mismatch { .. }) => panic!("{step:?}"),
+            step => steps.push(step),
+        }
+        assert!(steps.len() < 1_000);
+    }
+}
+
+/// Compares everything; gives the differences as text.
+async fn compare(projection: &OnModel, mend: Mend) -> Vec<String> {
+    let mut verification = Verification::new(mend);
+    for _ in 0..1_000 {
+        match projection.verify_step(&mut verification).await.unwrap() {
+            Verified::More => {}
+            Verified::Done => {
+                let found = verification.differences().iter().map(ToString::to_string);
+                return found.collect();
+            }
+            Verified::NotNow(why) => panic!("{why}"),
+        }
+    }
+    panic!("it does not end");
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
+    runtime.unwrap().block_on(future)
+}
+
+/// A block after `previous` with one operation.
+fn block(previous: &HashedBlock, link: honeygraph_chain::ContentId, path: &str) -> FetchedBlock {
+    let operations = vec![
+        Operation::Put {
+            path: Path::from_slashed(path),
+            data: serde_json::from_str("1").unwrap(),
+        },
+        Operation::WriteMarker,
+    ];
+    let block = HashedBlock::from(Block {
+        number: previous.number().next(),
+        previous_hash: link,
+        operations: Operations::new(operations).unwrap(),
+    });
+    FetchedBlock {
+        block,
+        timestamp_ms: 1_544_788_800_000,
+    }
+}
+
+#[test]
+fn what_is_filled_equals_the_log_and_every_edit_is_found_and_mended() {
+    block_on(async {
+        let home = Home::new();
+        let log = log(&home, 250);
+        let model = Model::new(1);
+        let mut projection = projection(&model, &log, Writers::One).await;
+        catch_up(&mut projection).await;
+        let cursor = projection.cursor().unwrap().clone();
+        assert_eq!(cursor.from, Some(at(0)));
+        assert_eq!(cursor.applied.unwrap().number, at(249));
+        assert_eq!(compare(&projection, Mend::No).await, [""; 0]);
+        let right = model.facts();
+
+        let region = *projection.target.region();
+        let stray = Uid(9_000);
+        let checkpoint = at(99);
+        let somewhere = |predicate: &str| {
+            let facts = model.facts();
+            facts.keys().find(|(_, name)| name == predicate).unwrap().0
+        };
+        let value = somewhere(p::STATE_VALUE);
+        for (uid, predicate, values) in [
+            (region.block(at(3)), p::OPERATIONS, vec!["[1]".into()]),
+            (region.block(at(4)), p::BLOCK_NUM, vec![]),
+            (region.block(at(5)), p::BLOCK_NUM, vec![9.into()]),
+            (region.block(at(6)), p::FORK_ID, vec!["x".into()]),
+            (region.block(at(7)), p::OP_PATH, vec!["no/such/path".into()]),
+            (
+                stray,
+                p::BLOCK_NUM,
+                vec![Value::Integer(at(8).get().cast_signed())],
+            ),
+            (stray, p::STATE_PATH, vec!["no/such".into()]),
+            (
+                region.checkpoint(checkpoint),
+                p::CHECKPOINT_KIND,
+                vec!["state".into()],
+            ),
+            (
+                region.checkpoint(at(100)),
+                p::CHECKPOINT_BLOCK_NUM,
+                vec![100.into()],
+            ),
+            (value, p::STATE_VALUE, vec!["\"edited\"".into()]),
+        ] {
+            model.tamper(uid, predicate, values);
+        }
+        let found = compare(&projection, Mend::No).await.join("\n");
+        for place in [
+            format!("block {}: other operations", at(3)),
+            format!("block {}: other blockNum", at(4)),
+            format!("block {}: other blockNum", at(5)),
+            format!("block {}: other forkId", at(6)),
+            format!("block {}: other op.path", at(7)),
+            format!("block {}: node {stray} is no block of the log", at(8)),
+            format!("checkpoint {checkpoint}: differs"),
+            "checkpoint 100: node".to_owned(),
+            ": Dgraph has \"edited\", the log".to_owned(),
+        ] {
+            assert!(found.contains(&place), "{place} is missing in:\n{found}");
+        }
+        compare(&projection, Mend::Yes).await;
+        assert_eq!(compare(&projection, Mend::No).await, [""; 0]);
+        // A path at a uid that is not its own cannot be told from one that the log has elsewhere.
+        model.tamper(stray, p::STATE_PATH, vec![]);
+        let mut mended = model.facts();
+        let mut right = right;
+        for facts in [&mut mended, &mut right] {
+            facts.retain(|(uid, predicate), _| *uid != NETWORK_NODE || predicate != p::APPLIED_BY);
+        }
+        assert_eq!(mended, right);
+    });
+}
+
+#[test]
+fn history_that_is_fetched_later_is_written_too() {
+    block_on(async {
+        let home = Home::new();
+        let mut log = log(&home, 250);
+        let gone = BlockRange::new(at(0), at(149)).unwrap();
+        log.discard_blocks(gone).unwrap();
+        let model = Model::new(2);
+        let mut projection = projection(&model, &log, Writers::One).await;
+        catch_up(&mut projection).await;
+        assert_eq!(projection.cursor().unwrap().from, Some(at(150)));
+        for run in [100..150, 0..100] {
+            let blocks = &chain().blocks[run.clone()];
+            assert_eq!(log.fill_history(blocks).unwrap(), HistoryOutcome::Stored);
+            assert!(!catch_up(&mut projection).await.is_empty());
+            assert_eq!(projection.cursor().unwrap().from, Some(at(run.start)));
+            assert_eq!(compare(&projection, Mend::No).await, [""; 0]);
+        }
+        let whole = Model::new(3);
+        let mut other = self::projection(&whole, &log, Writers::One).await;
+        catch_up(&mut other).await;
+        let blocks = |model: &Model| {
+            let facts = model.facts().into_iter();
+            facts.filter(|((_, name), _)| name == p::OPERATIONS).count()
+        };
+        assert_eq!(blocks(&model), 250);
+        assert_eq!(blocks(&whole), 250);
+    });
+}
+
+/// A log of the same chain up to a block, and blocks of its own from there on.
+fn other_log(home: &Home, common: usize, own: usize) -> Replica {
+    let mut other = log(home, common);
+    let mut previous = chain().blocks[common - 1].block.clone();
+    for place in 0..own {
+        let link = other.position().unwrap().link();
+        let next = block(&previous, link, &format!("own/{place}"));
+        previous = next.block.clone();
+        extend(&mut other, &[next]);
+    }
+    other
+}
+
+#[test]
+fn a_cluster_of_ones_own_that_contradicts_is_taken_back_and_filled_again() {
+    block_on(async {
+        let (home, other_home) = (Home::new(), Home::new());
+        let log = log(&home, 250);
+        // Its last 70 blocks are others, across a checkpoint.
+        let other = other_log(&other_home, 150, 90);
+        let model = Model::new(4);
+        catch_up(&mut projection(&model, &other, Writers::One).await).await;
+
+        let mut shared = projection(&model, &log, Writers::Several).await;
+        let told = shared.advance().await.unwrap();
+        assert!(matches!(told, Progress::Mismatch { .. }), "{told:?}");
+
+        let mut own = projection(&model, &log, Writers::One).await;
+        let steps = catch_up(&mut own).await;
+        let to = steps.iter().find_map(|step| match step {
+            Progress::Rewound { to, .. } => *to,
+            _ => None,
+        });
+        assert_eq!(to, Some(at(149)));
+        assert_eq!(own.cursor().unwrap().applied.unwrap().number, at(249));
+        assert_eq!(compare(&own, Mend::No).await, [""; 0]);
+    });
+}
+
+#[test]
+fn a_cluster_that_contradicts_again_and_again_is_left_alone() {
+    block_on(async {
+        let (home, other_home) = (Home::new(), Home::new());
+        let (log, other) = (log(&home, 250), other_log(&other_home, 150, 100));
+        let model = Model::new(5);
+        let mut ours = projection(&model, &log, Writers::One).await;
+        let mut theirs = projection(&model, &other, Writers::One).await;
+        let mut told = None;
+        for _ in 0..200 {
+            for projection in [&mut ours, &mut theirs] {
+                projection.forget_cursor();
+                // Each gets as far as it can before the other goes on.
+                while told.is_none() {
+                    match projection.advance().await.unwrap() {
+                        Progress::Idle => break,
+                        step @ Progress::Mismatch { .. } => told = Some(step),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        let told = told.unwrap();
+        assert!(matches!(told, Progress::Mismatch { .. }), "{told:?}");
+    });
+}
+
+/// A source sends a block.
+fn send(log: &mut Replica, source: &str, block: &Block) {
+    let event = SourceEventKind::Block {
+        number: block.number,
+        operations: block.operations.clone(),
+        timestamp_ms: 5,
+        cursor: SourceCursor {
+            last_index: LastIndex(None),
+            block: block.number,
+        },
+    };
+    let source = source.parse().unwrap();
+    // A time at which every block of the vectors is plausible.
+    log.on_source(SourceEvent { source, event }, 1_700_000_000)
+        .unwrap();
+}
+
+#[test]
+fn a_fork_across_its_own_checkpoint_is_taken_back() {
+    block_on(async {
+        let home = Home::new();
+        let mut log = home.started(ReplicaSettings {
+            kept_changes: 50,
+            ..settings()
+        });
+        let common = 60;
+        for place in 0..common {
+            send(&mut log, "one", chain().blocks[place].block.block());
+        }
+        // Two forks, each with a checkpoint of its own at place 99; the first is followed.
+        for source in ["one", "four"] {
+            let blocks = if source == "one" { common..120 } else { 0..110 };
+            for place in blocks {
+                let mut own = chain().blocks[place].block.block().clone();
+                if place >= common {
+                    let path = Path::from_slashed(&format!("of/{source}/{place}"));
+                    let data = serde_json::from_str("1").unwrap();
+                    let operations = vec![Operation::Put { path, data }, Operation::WriteMarker];
+                    own.operations = Operations::new(operations).unwrap();
+                }
+                send(&mut log, source, &own);
+            }
+        }
+        log.settle().unwrap();
+        let model = Model::new(6);
+        let mut projection = projection(&model, &log, Writers::Several).await;
+        catch_up(&mut projection).await;
+        let left = projection.cursor().unwrap().applied.unwrap();
+        assert_eq!(left.number, at(119));
+
+        for source in ["two", "three"] {
+            for fetched in &chain().blocks[..130] {
+                send(&mut log, source, fetched.block.block());
+            }
+        }
+        log.settle().unwrap();
+        let position = log.position().unwrap();
+        let ours = chain().blocks[129].block.hash();
+        assert_eq!(
+            (position.state_height, position.state_block_hash),
+            (at(129), Some(ours))
+        );
+        let at_checkpoint = log.store().view().fork_blocks_at(at(99)).count();
+        assert_eq!(
+            at_checkpoint, 2,
+            "which of the two the fork goes through has to be computed"
+        );
+        projection.forget_cursor();
+        catch_up(&mut projection).await;
+        assert_eq!(projection.cursor().unwrap().applied.unwrap().hash, ours);
+        assert_eq!(compare(&projection, Mend::No).await, [""; 0]);
+        let fork = left.hash.to_string();
+        let facts = model.facts();
+        let orphans = facts
+            .iter()
+            .filter(|((_, name), values)| name == p::FORK_ID && values[0] == fork.as_str().into());
+        assert_eq!(orphans.count(), 60);
+    });
+}
+
+#[test]
+fn where_the_log_has_a_hole_dgraph_waits() {
+    block_on(async {
+        let home = Home::new();
+        let mut log = log(&home, 150);
+        let model = Model::new(7);
+        let mut projection = projection(&model, &log, Writers::One).await;
+        catch_up(&mut projection).await;
+        extend(&mut log, &chain().blocks[150..250]);
+        let torn = BlockRange::new(at(120), at(170)).unwrap();
+        log.discard_blocks(torn).unwrap();
+        projection.forget_cursor();
+        let step = projection.advance().await.unwrap();
+        assert!(matches!(step, Progress::Waiting { .. }), "{step:?}");
+        assert_eq!(
+            log.fill_history(&chain().blocks[120..171]).unwrap(),
+            HistoryOutcome::Stored
+        );
+        catch_up(&mut projection).await;
+        assert_eq!(compare(&projection, Mend::No).await, [""; 0]);
+        let lowest: BlockNumber = projection.cursor().unwrap().from.unwrap();
+        assert_eq!(lowest, at(0));
+    });
+}
