@@ -5,7 +5,7 @@
 //! its address, so that of several nodes behind one address none takes everything.
 
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
