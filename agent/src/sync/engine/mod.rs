@@ -530,13 +530,16 @@ impl SyncEngine {
 
     fn publish(&mut self) {
         let now = Instant::now();
-        if now < self.next_publish && self.view.receiver_count() > 0 {
+        let mode = Some(self.mode());
+        // Another state is told at once: what is skipped now may stay unsaid until something else happens.
+        let is_news = self.view.borrow().mode != mode;
+        if now < self.next_publish && !is_news && self.view.receiver_count() > 0 {
             return;
         }
         self.next_publish = now + PUBLISH_INTERVAL;
         let peers = self.summaries();
         let view = SyncView {
-            mode: Some(self.mode()),
+            mode,
             network_head: self.network_head(),
             is_syncing: !self.wanted.is_empty() && self.registry.iter().any(|(_, peer)| peer.is_alive),
             peers,
