@@ -1,6 +1,7 @@
-# Image of the agent.
+# Images of the agent, which is built by default, and of the operator.
 #
 #   docker build --tag honeygraph-agent:local .
+#   docker build --target operator --tag honeygraph-operator:local .
 #   docker buildx build --platform linux/amd64,linux/arm64 --tag REGISTRY/honeygraph-agent:VERSION --push .
 #
 # The compiler always runs on the builder's own platform, as a cross compiler where the target is another one, and the
@@ -21,8 +22,8 @@ FROM tools AS plan
 COPY . .
 RUN cargo chef prepare --recipe-path /recipe.json
 
-# --- The agent for one target
-FROM tools AS build
+# --- The compiler for one target
+FROM tools AS compiler
 # Set by the builder: amd64 or arm64.
 ARG TARGETARCH
 # Debian's names of the compilers; the native one has such a name too.
@@ -42,6 +43,9 @@ RUN case "${TARGETARCH:-$(dpkg --print-architecture)}" in \
             "gcc-${machine//_/-}-linux-gnu" "libc6-dev-${TARGETARCH}-cross"; \
         rm --recursive --force /var/lib/apt/lists/*; \
     fi
+
+# --- The agent
+FROM compiler AS build-agent
 # The layer of dependencies: built again only when Cargo.lock or a manifest changes.
 COPY --from=plan /recipe.json /recipe.json
 RUN cargo chef cook --locked --release --package honeygraph-agent --target "$(cat /target)" \
@@ -51,17 +55,39 @@ RUN cargo build --locked --release --package honeygraph-agent --target "$(cat /t
     install -D --mode=0755 "target/$(cat /target)/release/honeygraph-agent" /image/honeygraph-agent; \
     mkdir /image/data
 
-# --- The image
-FROM ${RUNTIME_IMAGE}
+# --- The operator
+FROM compiler AS build-operator
+COPY --from=plan /recipe.json /recipe.json
+RUN cargo chef cook --locked --release --package honeygraph-operator --target "$(cat /target)" \
+        --recipe-path /recipe.json
+COPY . .
+RUN cargo build --locked --release --package honeygraph-operator --target "$(cat /target)"; \
+    install -D --mode=0755 "target/$(cat /target)/release/honeygraph-operator" /image/honeygraph-operator
+
+# --- The image of the operator
+FROM ${RUNTIME_IMAGE} AS operator
+LABEL org.opencontainers.image.title="honeygraph-operator" \
+      org.opencontainers.image.description="Runs replicas of honeycomb networks in Kubernetes" \
+      org.opencontainers.image.source="https://github.com/honeygraph/honeygraph" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build-operator /image/honeygraph-operator /usr/local/bin/honeygraph-operator
+USER 65532:65532
+# Probes and metrics.
+EXPOSE 8080
+ENTRYPOINT ["honeygraph-operator"]
+CMD ["run"]
+
+# --- The image of the agent
+FROM ${RUNTIME_IMAGE} AS agent
 LABEL org.opencontainers.image.title="honeygraph-agent" \
       org.opencontainers.image.description="A verified, self-healing replica of one honeycomb network" \
       org.opencontainers.image.source="https://github.com/honeygraph/honeygraph" \
       org.opencontainers.image.licenses="Apache-2.0"
 # For HTTPS to peers, honeycombs and gateways.
-COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-COPY --from=build /image/honeygraph-agent /usr/local/bin/honeygraph-agent
+COPY --from=build-agent /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build-agent /image/honeygraph-agent /usr/local/bin/honeygraph-agent
 # A new volume takes over this owner. Nothing else is written: the root may be read-only.
-COPY --from=build --chown=65532:65532 /image/data /data
+COPY --from=build-agent --chown=65532:65532 /image/data /data
 VOLUME ["/data"]
 ENV DATA_DIR=/data
 # A number, so that Kubernetes can see that it is not root.

@@ -46,6 +46,7 @@ pub const RESERVED_VARIABLES: &[&str] = &[
     "SYNC_INTERVAL",
     "SYNC_IN_FLIGHT_MAX",
     "SYNC_RANGE_BLOCKS_MAX",
+    "TRUSTED_PROXIES",
     "VERIFICATION",
     "VOTERS",
 ];

@@ -32,11 +32,24 @@ impl NodeCondition {
         Self::CheckpointFresh,
         Self::ForkSafe,
     ];
+
+    /// As it stands in a status.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::Reconciling => "Reconciling",
+            Self::Stalled => "Stalled",
+            Self::Synced => "Synced",
+            Self::StateVerified => "StateVerified",
+            Self::CheckpointFresh => "CheckpointFresh",
+            Self::ForkSafe => "ForkSafe",
+        }
+    }
 }
 
 impl fmt::Display for NodeCondition {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, formatter)
+        formatter.write_str(self.as_str())
     }
 }
 
@@ -54,10 +67,19 @@ pub enum CheckpointCondition {
 impl CheckpointCondition {
     /// All of them, in the order in which a checkpoint's status lists them.
     pub const ALL: [Self; 3] = [Self::Ready, Self::Reconciling, Self::Stalled];
+
+    /// As it stands in a status.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::Reconciling => "Reconciling",
+            Self::Stalled => "Stalled",
+        }
+    }
 }
 
 impl fmt::Display for CheckpointCondition {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, formatter)
+        formatter.write_str(self.as_str())
     }
 }

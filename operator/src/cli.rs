@@ -1,12 +1,17 @@
-//! The command line: `honeygraph-operator crd` prints the definitions of the resources.
+//! The command line: `honeygraph-operator run` reconciles, `honeygraph-operator crd` prints the definitions of the
+//! resources.
 //!
-//! Exit codes: 0, it was done; 1, it failed; [`EXIT_USAGE`], the command line is wrong.
+//! Exit codes: 0, it was done; 1, it failed; [`EXIT_USAGE`], the command line or a setting is wrong.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use crate::error::with_causes;
+use crate::settings::{LogFormat, Settings};
 
 /// Exit code for a wrong command line (`EX_USAGE` of `sysexits.h`).
 pub const EXIT_USAGE: u8 = 64;
@@ -24,6 +29,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Reconcile the resources of a cluster
+    Run(Box<Settings>),
     /// Print the definitions of the resources as YAML, for `kubectl apply --server-side -f -`
     Crd {
         /// Only the definition of this resource
@@ -54,14 +61,46 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             };
         }
     };
-    let Command::Crd { kind } = cli.command;
-    match print_definitions(&mut io::stdout().lock(), kind) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "the definitions could not be printed: {error}");
-            ExitCode::FAILURE
-        }
+    match cli.command {
+        Command::Run(settings) => run(*settings),
+        Command::Crd { kind } => match print_definitions(&mut io::stdout().lock(), kind) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&format!("the definitions could not be printed: {error}")),
+        },
     }
+}
+
+fn run(settings: Settings) -> ExitCode {
+    let Ok(filter) = EnvFilter::try_new(&settings.log) else {
+        let _ = writeln!(
+            io::stderr(),
+            "LOG={}: not allowed; allowed: off, error, warn, info, debug or trace, or a filter such as info,kube=warn",
+            settings.log
+        );
+        return EXIT_USAGE.into();
+    };
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    match settings.log_format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => lines.json().init(),
+    }
+    // Only fails where another was installed, and there is none.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("no runtime: {error}")),
+    };
+    match runtime.block_on(crate::run::run(settings)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&with_causes(&error)),
+    }
+}
+
+fn failed(line: &str) -> ExitCode {
+    let _ = writeln!(io::stderr(), "{line}");
+    ExitCode::FAILURE
 }
 
 /// Writes one definition, or all of them as the documents of one stream.
@@ -83,8 +122,6 @@ fn print_definitions(output: &mut impl Write, kind: Option<Kind>) -> io::Result<
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn printed(kind: Option<Kind>) -> String {
@@ -95,11 +132,8 @@ mod tests {
 
     #[test]
     fn prints_what_is_committed() {
-        let committed = |name: &str| {
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds");
-            std::fs::read_to_string(folder.join(name)).unwrap()
-        };
-        let (node, checkpoint) = (committed("honeygraphnode.yaml"), committed("checkpoint.yaml"));
+        let node = include_str!("../../crds/honeygraphnode.yaml");
+        let checkpoint = include_str!("../../crds/checkpoint.yaml");
         assert_eq!(printed(Some(Kind::HoneygraphNode)), node);
         assert_eq!(printed(Some(Kind::Checkpoint)), checkpoint);
         assert_eq!(printed(None), format!("{node}---\n{checkpoint}"));

@@ -1,3 +1,16 @@
-//! The Kubernetes operator of Honeygraph; see [`cli`].
+//! The Kubernetes operator of Honeygraph: it makes a cluster say what the resources of `honeygraph-crds` say.
 
+pub mod agent;
 pub mod cli;
+pub mod conditions;
+pub mod context;
+pub mod controller;
+pub mod drift;
+pub mod error;
+pub mod events;
+pub mod metrics;
+pub mod names;
+pub mod node;
+pub mod probes;
+pub mod run;
+pub mod settings;

@@ -116,7 +116,7 @@ impl World {
         let directory = self.home.join(name);
         std::fs::create_dir(&directory).unwrap();
         let node = Node::start(&self.home, &directory, &self.before, cluster);
-        let first = self.head_of(&self.before);
+        let first = Self::head_of(&self.before);
         while node
             .look()
             .await
@@ -166,7 +166,7 @@ impl World {
         burst
     }
 
-    fn head_of(&self, peer: &RunningNode) -> u64 {
+    fn head_of(peer: &RunningNode) -> u64 {
         let status = peer.status();
         let status = status.borrow();
         status.position.as_ref().unwrap().state_height.get()
@@ -268,7 +268,7 @@ impl Node {
             lag: dgraph.and_then(|dgraph| dgraph.lag_blocks),
             state: dgraph
                 .and_then(|dgraph| dgraph.state_block)
-                .map(|block| block.get()),
+                .map(honeygraph_chain::BlockNumber::get),
         })
     }
 

@@ -1,11 +1,11 @@
 //! What callers may ask of the public API at once: rate by address, requests under way, time.
 //!
-//! The address is that of the connection. A header that names another one is the caller's own claim and
-//! raises no limit; one that names a peer (`X-Honeygraph-Peer`) puts a second, lower limit on that peer at
+//! The address is that of the connection, or the one that a trusted proxy names; from anybody else a header that names
+//! another one is the caller's own claim and raises no limit. One that names a peer (`X-Honeygraph-Peer`) puts a second, lower limit on that peer at
 //! its address, so that of several nodes behind one address none takes everything.
 
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -26,6 +26,7 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Node;
+use super::client_address::client_address;
 use super::error::ApiError;
 
 /// Name of the public listener in metrics.
@@ -122,8 +123,9 @@ fn network_of(address: IpAddr) -> IpAddr {
 
 /// Refuses an address that sends too many requests.
 pub(super) async fn limit_rate(State(node): State<Arc<Node>>, request: Request, next: Next) -> Response {
-    let remote = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    let address = network_of(remote.map_or(THE_REST, |ConnectInfo(remote)| remote.ip()));
+    let proxies = &node.settings.trusted_proxies;
+    let address = client_address(request.extensions(), request.headers(), proxies);
+    let address = network_of(address.unwrap_or(THE_REST));
     let peer = request
         .headers()
         .get(PEER_HEADER)

@@ -7,6 +7,7 @@
 pub mod admin;
 mod admin_dgraph;
 mod authorize;
+mod client_address;
 pub mod control;
 mod error;
 mod extract;

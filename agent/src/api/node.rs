@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use honeygraph_chain::peer::PeerId;
+use ipnet::IpNet;
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
@@ -37,6 +38,8 @@ pub struct ApiSettings {
     pub api_keys: Vec<Secret>,
     /// Token of the admin API; none: it answers only to direct loopback.
     pub admin_token: Option<Secret>,
+    /// Proxies whose `X-Forwarded-For` says for whom a request is counted.
+    pub trusted_proxies: Vec<IpNet>,
     /// What callers may ask for.
     pub limits: LimitConfig,
     /// Bytes of encoded ranges and documents that are kept in memory.

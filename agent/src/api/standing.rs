@@ -156,6 +156,7 @@ fn gap_status(status: &ReplicaStatus, wanted: BlockRange) -> GapStatus {
     for gap in status.have.missing_in(wanted) {
         gaps.count += 1;
         gaps.total_missing += gap.len();
+        gaps.largest = gaps.largest.max(Some(gap.len()));
         gaps.first = gaps.first.or_else(|| Some(gap.into()));
     }
     gaps

@@ -16,13 +16,14 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 use honeygraph_chain::ContentId;
 use honeygraph_chain::peer::{BanSettings, PeerId};
+use ipnet::IpNet;
 
 use super::secret::Secret;
 use super::values::network_name;
 use super::values::{
     DgraphMode, DqlAccess, List, LogFilter, LogFormat, Maybe, Source, TrustedCheckpoint, Verification, Voter,
     certified, content_id, dgraph_alpha, dgraph_user, list, listener, maybe, milliseconds, path, peer_id,
-    peer_url, rate, secret, switch, whole,
+    peer_url, proxy, rate, secret, switch, whole,
 };
 use crate::dgraph::client::EndpointUrl;
 use crate::ingest::SourceId;
@@ -243,6 +244,10 @@ pub struct AccessArguments {
     /// File with the token of the admin API
     #[arg(long, env, value_name = "PATH", default_value = "", hide_default_value = true, value_parser = maybe(path))]
     pub admin_token_file: Maybe<PathBuf>,
+
+    /// Proxies in front of the public API: for whom a request is counted is then said by their X-Forwarded-For
+    #[arg(long, env, value_name = "NETWORK,...", default_value = "", hide_default_value = true, value_parser = list(proxy))]
+    pub trusted_proxies: List<IpNet>,
 }
 
 /// How the node fetches what is missing.

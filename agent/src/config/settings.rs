@@ -8,6 +8,7 @@ use std::time::Duration;
 use honeygraph_chain::ContentId;
 use honeygraph_chain::network::CheckpointSchedule;
 use honeygraph_chain::peer::{BanSettings, CircuitSettings, PeerId, TimeoutSettings};
+use ipnet::IpNet;
 
 use super::secret::Secret;
 use super::values::{DgraphMode, LogFilter, LogFormat, Source, TrustedCheckpoint, Verification, Voter};
@@ -142,6 +143,8 @@ pub struct ListenerConfig {
 pub struct AccessConfig {
     /// Keys for mutating calls; empty: they answer only to direct loopback.
     pub api_keys: Vec<Secret>,
+    /// Proxies whose `X-Forwarded-For` says for whom a request is counted.
+    pub trusted_proxies: Vec<IpNet>,
     /// Token of the admin API; `None` only where it listens on loopback.
     pub admin_token: Option<Secret>,
     /// TLS of the ingest listener; without it connections are not encrypted.

@@ -318,6 +318,7 @@ fn access(
     }
     Ok(AccessConfig {
         api_keys,
+        trusted_proxies: distinct(&raw.trusted_proxies),
         admin_token,
         ingest_tls: ingest_tls(raw, sources, read)?,
     })

@@ -4,7 +4,7 @@
 //! its "allowed" column from the same text.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use honeygraph_chain::peer::PeerId;
 use honeygraph_chain::{BlockNumber, ContentId};
+use ipnet::IpNet;
 
 use super::secret::Secret;
 use crate::dgraph::client::EndpointUrl;
@@ -21,7 +22,7 @@ use crate::peers::PeerUrl;
 use crate::wire::NetworkName;
 
 /// Longest list in one setting.
-const MAX_LIST_ENTRIES: usize = 1_000;
+const MAX_LIST_ENTRIES: usize = 4_096;
 
 /// A setting that may be left out or empty. An alias, because clap gives `Option` a meaning of its own.
 pub type Maybe<T> = Option<T>;
@@ -102,6 +103,13 @@ pub(super) fn certified(text: &str) -> Result<SourceId, Refused> {
         .ok()
         .filter(|name| *name != SourceId::loopback())
         .ok_or_else(|| Refused::new(format!("{}, not `loopback`", SourceId::ALLOWED)))
+}
+
+/// A network of proxies, or the address of one.
+pub(super) fn proxy(text: &str) -> Result<IpNet, Refused> {
+    text.parse()
+        .or_else(|_| text.parse().map(|address: IpAddr| IpNet::from(address)))
+        .map_err(|_| Refused::new("an address or a network of addresses, such as 10.0.0.0/8 or fd00::/8"))
 }
 
 /// Who a voter is.

@@ -26,6 +26,7 @@ pub(super) fn api_settings(config: &Config, peer_id: PeerId) -> ApiSettings {
         },
         api_keys: config.access.api_keys.clone(),
         admin_token: config.access.admin_token.clone(),
+        trusted_proxies: config.access.trusted_proxies.clone(),
         limits: config.limits,
         cache_bytes: config.store.cache_bytes / 2,
     }

@@ -29,7 +29,7 @@ pub use status::{
 };
 pub use sync::{Sync, SyncLimits, Verification};
 
-use crate::{CheckpointReference, rules};
+use crate::{CheckpointReference, DeletionPolicy, rules};
 
 /// One replica of one honeycomb network in one region.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -131,6 +131,10 @@ pub struct HoneygraphNodeSpec {
     /// Metrics, alerts and dashboard.
     #[serde(default)]
     pub monitoring: Monitoring,
+    /// What becomes of the volumes when the node is deleted: `Retain` keeps them, and a node of the same name takes them
+    /// up again; `Delete` deletes them with it.
+    #[serde(default)]
+    pub volume_deletion_policy: DeletionPolicy,
     /// Leaves everything as it is: nothing is reconciled, nothing is touched.
     #[serde(default)]
     pub suspend: bool,

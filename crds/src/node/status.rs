@@ -90,6 +90,36 @@ pub enum NodePhase {
     Terminating,
 }
 
+impl NodePhase {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Pending,
+        Self::Progressing,
+        Self::Syncing,
+        Self::Ready,
+        Self::Degraded,
+        Self::Restoring,
+        Self::Stalled,
+        Self::Suspended,
+        Self::Terminating,
+    ];
+
+    /// As it stands in a status.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Progressing => "Progressing",
+            Self::Syncing => "Syncing",
+            Self::Ready => "Ready",
+            Self::Degraded => "Degraded",
+            Self::Restoring => "Restoring",
+            Self::Stalled => "Stalled",
+            Self::Suspended => "Suspended",
+            Self::Terminating => "Terminating",
+        }
+    }
+}
+
 /// Peers of the agents of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]

@@ -172,6 +172,7 @@ pub(super) fn api_settings() -> ApiSettings {
         advertise_url: Some("http://here.example:3030".parse().unwrap()),
         verification: VerificationPolicy::Strict,
         api_keys: Vec::new(),
+        trusted_proxies: Vec::new(),
         admin_token: Some(TOKEN.parse().unwrap()),
         limits: LimitConfig {
             body_bytes: 64 << 10,

@@ -31,6 +31,10 @@ fn values_out_of_range_or_of_the_wrong_kind_are_named() {
         ("--genesis-id=Qm", "GENESIS_ID=Qm: "),
         ("--trusted-checkpoint=101", "TRUSTED_CHECKPOINT=101: "),
         ("--voters=a=0", "VOTERS=a=0: "),
+        (
+            "--trusted-proxies=10.0.0.0/8,proxy",
+            "TRUSTED_PROXIES=10.0.0.0/8,proxy: ",
+        ),
         ("--honeycomb-certificates=a b", "HONEYCOMB_CERTIFICATES=a b: "),
         (
             "--honeycomb-certificates=loopback",

@@ -108,6 +108,9 @@ pub struct GapStatus {
     /// Blocks missing in all of them.
     #[serde(default)]
     pub total_missing: u64,
+    /// Blocks of the largest gap; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub largest: Option<u64>,
     /// The lowest gap; `GET /api/sync/gaps` lists all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<Gap>,

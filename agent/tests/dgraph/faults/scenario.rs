@@ -36,7 +36,7 @@ pub(super) fn reader(cluster: &Cluster) -> DgraphClient {
 /// A node that keeps a Dgraph in step.
 pub(super) struct Node {
     name: String,
-    node: TestNode,
+    running: TestNode,
     http: reqwest::Client,
 }
 
@@ -47,18 +47,18 @@ impl Node {
         let flags = [&["--dgraph-alpha", &alpha, "--peer-id", name], flags].concat();
         Self {
             name: name.to_owned(),
-            node: network.node(name, &flags).await,
+            running: network.node(name, &flags).await,
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
         }
     }
 
     pub(super) fn node(&self) -> &TestNode {
-        &self.node
+        &self.running
     }
 
     /// What it says of its Dgraph, and of itself.
     pub(super) async fn status(&self) -> (DgraphStatus, SyncStatus) {
-        let url = format!("{}/api/sync/status", self.node.url());
+        let url = format!("{}/api/sync/status", self.running.url());
         let answer = self.http.get(url).send().await.unwrap();
         let status: SyncStatus = answer.json().await.unwrap();
         (status.dgraph.clone().unwrap(), status)
@@ -103,7 +103,7 @@ impl Node {
 
     /// A metric; 0 where there is none.
     pub(super) async fn metric(&self, name: &str) -> u64 {
-        let url = format!("http://{}/metrics", self.node.running.addresses.metrics);
+        let url = format!("http://{}/metrics", self.running.running.addresses.metrics);
         let text = self.http.get(url).send().await.unwrap().text().await.unwrap();
         text.lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
@@ -113,7 +113,7 @@ impl Node {
     /// Stops it and compares all that Dgraph has with all that its log has.
     pub(super) async fn expect_equal(self, network: &Network, client: &DgraphClient) -> Compared {
         let directory = network.directory(&self.name).join("data");
-        self.node.stop().await;
+        self.running.stop().await;
         let (store, _writer, _) = Store::open(&directory, &StoreSettings::default()).unwrap();
         let compared = compare(client, &store.view()).await;
         compared.unwrap_or_else(|error| panic!("{}: {error:#}", self.name))

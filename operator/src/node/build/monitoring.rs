@@ -1,0 +1,50 @@
+//! What makes Prometheus watch a node, for clusters with the Prometheus operator.
+
+use std::collections::BTreeMap;
+
+use honeygraph_crds::PodMonitor;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
+use serde_json::json;
+
+use crate::names::{NETWORK_LABEL, NODE_LABEL, NodeIdentity, REGION_LABEL, Role};
+
+/// The kind `PodMonitor`.
+pub fn pod_monitor_kind() -> ApiResource {
+    ApiResource::from_gvk_with_plural(
+        &GroupVersionKind::gvk("monitoring.coreos.com", "v1", "PodMonitor"),
+        "podmonitors",
+    )
+}
+
+/// Has Prometheus scrape the agents of a node. The job is called as the rules expect it.
+pub(super) fn pod_monitor(identity: &NodeIdentity, wanted: &PodMonitor) -> DynamicObject {
+    let relabelled = |label: &str, target: &str| {
+        let source = format!(
+            "__meta_kubernetes_pod_label_{}",
+            label.replace(['.', '/', '-'], "_")
+        );
+        json!({"sourceLabels": [source], "targetLabel": target})
+    };
+    let mut monitor = DynamicObject::new(&identity.name, &pod_monitor_kind()).data(json!({"spec": {
+        "selector": {"matchLabels": identity.selector(Role::Agent)},
+        "podMetricsEndpoints": [{
+            "port": "metrics",
+            "interval": wanted.interval,
+            "relabelings": [
+                {"targetLabel": "job", "replacement": "honeygraph"},
+                relabelled(NODE_LABEL, "node"),
+                relabelled(NETWORK_LABEL, "network"),
+                relabelled(REGION_LABEL, "region"),
+            ],
+        }],
+    }}));
+    monitor.metadata = identity.metadata(identity.name.clone(), with(identity, &wanted.labels));
+    monitor
+}
+
+/// The labels of a role's object with further ones, by which Prometheus finds it.
+fn with(identity: &NodeIdentity, further: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut labels = further.clone();
+    labels.extend(identity.role_labels(Role::Agent));
+    labels
+}
