@@ -46,6 +46,9 @@ pub enum RunError {
     /// The client for agents could not be made.
     #[error("agents cannot be asked")]
     Agents(#[from] AgentError),
+    /// The watch of nodes ended, which it never should.
+    #[error("nodes are no longer watched")]
+    ControllerEnded,
     /// A part of the operator ended by itself.
     #[error("a part of the operator ended unexpectedly")]
     Ended(#[from] JoinError),
@@ -112,16 +115,21 @@ async fn lead(
         metrics.clone(),
         stop.clone(),
     ));
-    let ended = tokio::select! {
-        () = shutdown.cancelled() => Ok(()),
-        _ = leads.wait_for(|leads| !*leads) => Err(RunError::LeaseLost),
-    };
-    metrics.set_leader(false);
-    if ended.is_err() {
-        // Nothing more is written in the name of a leader that is none.
-        controller.abort();
-        return ended;
+    tokio::pin!(controller);
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        _ = leads.wait_for(|leads| !*leads) => {
+            metrics.set_leader(false);
+            // Nothing more is written in the name of a leader that is none.
+            controller.abort();
+            return Err(RunError::LeaseLost);
+        }
+        ended = &mut controller => {
+            ended??;
+            return Err(RunError::ControllerEnded);
+        }
     }
+    metrics.set_leader(false);
     stop.cancel();
     match tokio::time::timeout(SHUTDOWN_TIMEOUT, controller).await {
         Ok(ended) => ended??,

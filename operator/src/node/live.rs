@@ -106,7 +106,8 @@ impl Reader<'_> {
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), self.namespace, kind);
         match api.list(&self.parameters()).await {
             Ok(list) => Ok(Some(list.items)),
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+            // A server without the whole group answers in plain text: 404 is all it says.
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
             Err(source) => Err(ListError {
                 kind: kind.plural.clone(),
                 source,
