@@ -231,20 +231,43 @@ fn with_full_standard_error(arguments: &[&str]) -> Command {
     command
 }
 
+/// A program on a machine without certificate authorities.
+fn without_authorities(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_honeygraph-agent"));
+    command
+        .args(arguments)
+        .env_clear()
+        .envs([("SSL_CERT_FILE", "/dev/null"), ("SSL_CERT_DIR", "/nowhere")])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn a_full_standard_error_stops_nothing() {
     let status = with_full_standard_error(&["conformance", "/nowhere/file.json"]).status();
     assert_eq!(status.unwrap().code(), Some(1));
 
-    // A node writes lines while it starts; it answers all the same.
+    // A node writes lines while it starts.
+    starts_and_answers(with_full_standard_error);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_node_needs_no_certificate_authorities() {
+    starts_and_answers(without_authorities);
+}
+
+/// A node that has nothing yet says so, and stays.
+fn starts_and_answers(program: impl Fn(&[&str]) -> Command) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_str().unwrap();
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let metrics = free.local_addr().unwrap().to_string();
     drop(free);
     let any = "127.0.0.1:0";
-    let mut node = with_full_standard_error(&[
+    let mut node = program(&[
         "run",
         "--data-dir",
         path,
@@ -271,7 +294,7 @@ fn a_full_standard_error_stops_nothing() {
         }
         std::thread::yield_now();
     };
-    // It wrote lines by now; one that panicked would be gone or without a part of it.
+    // One that panicked would be gone or without a part of it.
     let alive = agent(&["health", "--metrics-listen", &metrics]);
     node.kill().unwrap();
     node.wait().unwrap();

@@ -192,6 +192,8 @@ impl Node {
             .timeout(TIMEOUT)
             .redirect(Policy::none())
             .no_proxy()
+            // The admin listener has no TLS, and the image may have no authorities.
+            .tls_certs_only([])
             .build()?;
         Ok(Self {
             client,

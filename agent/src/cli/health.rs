@@ -31,6 +31,8 @@ async fn readiness(listener: SocketAddr) -> anyhow::Result<String> {
         .timeout(TIMEOUT)
         .redirect(Policy::none())
         .no_proxy()
+        // The node's own listener has no TLS, and its image may have no authorities.
+        .tls_certs_only([])
         .build()?;
     let answer = client
         .get(&url)

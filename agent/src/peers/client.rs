@@ -23,8 +23,9 @@ use honeygraph_chain::peer::{PeerFault, PeerId};
 use reqwest::dns::Resolve;
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
+use tracing::warn;
 use url::Url;
 
 use super::PeerUrl;
@@ -61,6 +62,18 @@ impl Default for ClientTimeouts {
     }
 }
 
+/// What every client of a node has in common.
+fn builder(timeouts: ClientTimeouts, resolver: Arc<dyn Resolve>) -> ClientBuilder {
+    Client::builder()
+        .user_agent(concat!("honeygraph/", env!("CARGO_PKG_VERSION")))
+        .redirect(Policy::none())
+        .referer(false)
+        .no_proxy()
+        .connect_timeout(timeouts.connect)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS)
+        .dns_resolver(resolver)
+}
+
 /// The HTTP client of a node. Cheap to clone; clones share their connections.
 #[derive(Debug, Clone)]
 pub struct PeerClient {
@@ -86,15 +99,12 @@ impl PeerClient {
         resolver: Arc<dyn Resolve>,
     ) -> Result<Self, FetchError> {
         let build = |resolver: Arc<dyn Resolve>| {
-            Client::builder()
-                .user_agent(concat!("honeygraph/", env!("CARGO_PKG_VERSION")))
-                .redirect(Policy::none())
-                .referer(false)
-                .no_proxy()
-                .connect_timeout(timeouts.connect)
-                .pool_max_idle_per_host(IDLE_CONNECTIONS)
-                .dns_resolver(resolver)
-                .build()
+            let with_authorities = builder(timeouts, Arc::clone(&resolver)).build();
+            with_authorities.or_else(|error| {
+                // Peers inside a cluster are reached without TLS; a node is not to end for want of authorities.
+                warn!(%error, "the machine's certificate authorities cannot be used: no https:// address will be reached; install ca-certificates");
+                builder(timeouts, resolver).tls_certs_only([]).build()
+            })
         };
         let guarded = GuardedResolver::new(Arc::clone(&resolver));
         Ok(Self {
