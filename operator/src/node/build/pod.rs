@@ -65,6 +65,8 @@ pub(super) fn stateful_set(identity: &NodeIdentity, member: Member, pod: Pod) ->
             service_name: Some(identity.headless_service(member.role)),
             selector: matching(identity.member_selector(member)),
             revision_history_limit: Some(3),
+            // With the other policy a pod that does not become ready is never replaced by a corrected one.
+            pod_management_policy: Some("Parallel".to_owned()),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
                     labels: Some(pod_labels),

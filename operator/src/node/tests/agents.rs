@@ -48,6 +48,8 @@ fn pods_are_hardened() {
         .chain(&resources.zeros)
         .chain(&resources.alphas)
     {
+        // A pod that never became ready is replaced by a corrected one.
+        assert_eq!(json_of(set)["spec"]["podManagementPolicy"], "Parallel");
         let pod = &json_of(set)["spec"]["template"]["spec"];
         assert_eq!(pod["automountServiceAccountToken"], false);
         assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
