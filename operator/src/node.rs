@@ -80,11 +80,12 @@ pub async fn reconcile(node: Arc<HoneygraphNode>, context: Arc<Context>) -> Resu
         return Ok(Action::await_change());
     }
     let live = live::live(&context.client, &namespace, &node.name_any()).await?;
-    let input = dereference::dereference(&context.client, &context.nodes(), Arc::clone(&node)).await?;
+    let input = dereference::dereference(&context.client, &context.nodes(), Arc::clone(&node), &live).await?;
     stop::prepare(&context.client, &node).await?;
-    match change(&input, &live, &context).await? {
+    let change = change(&input, &live, &context).await?;
+    let agents = ask(&input, &live, &context).await;
+    match change {
         Change::Refused { reason, message } => {
-            let agents = ask(&input, &live, &context).await;
             let findings = Findings::Stalled {
                 reason,
                 message: &message,
@@ -94,7 +95,6 @@ pub async fn reconcile(node: Arc<HoneygraphNode>, context: Arc<Context>) -> Resu
             Ok(Action::requeue(POLL_STALLED))
         }
         Change::Applied { waiting, has_dgraph } => {
-            let agents = ask(&input, &live, &context).await;
             let obstacles = observe::obstacles(&live);
             let findings = Findings::Applied {
                 waiting: &waiting,
@@ -125,7 +125,7 @@ enum Change {
 
 /// Validates, builds and applies.
 async fn change(input: &Dereferenced, live: &Live, context: &Context) -> Result<Change, ReconcileError> {
-    let identity = validate::identity(input);
+    let identity = validate::identity(&input.node);
     let validated = match validate::validate(input, &context.settings.images) {
         Ok(validated) => validated,
         Err(invalid) => {
@@ -165,7 +165,7 @@ async fn change(input: &Dereferenced, live: &Live, context: &Context) -> Result<
 
 /// Asks every agent that the spec wants, also where the node cannot be changed now.
 async fn ask(input: &Dereferenced, live: &Live, context: &Context) -> Vec<ObservedAgent> {
-    let identity = validate::identity(input);
+    let identity = validate::identity(&input.node);
     let tokens = input
         .secrets
         .get(&identity.credentials())
@@ -181,7 +181,7 @@ async fn update_status(
     context: &Context,
     findings: &Findings<'_>,
 ) -> Result<(), ReconcileError> {
-    let identity = validate::identity_of(node);
+    let identity = validate::identity(node);
     let status = status::status(node, &identity, findings, Timestamp::now());
     context
         .metrics

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use honeygraph_crds::{HoneygraphNode, PeerScope, SecretKeyReference};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
-use kube::api::ListParams;
 use kube::core::{Selector, SelectorExt};
 use kube::{Api, Client, ResourceExt};
 use thiserror::Error;
 
-use crate::names::{NODE_LABEL, credentials_name};
+use super::live::Live;
+use crate::names::credentials_name;
 
 /// A node with everything that its spec refers to.
 #[derive(Debug, Clone)]
@@ -51,7 +51,7 @@ fn reading(what: impl Into<String>) -> impl FnOnce(kube::Error) -> DereferenceEr
     move |source| DereferenceError::Read { what, source }
 }
 
-/// Reads what a node refers to. `nodes` are all that the operator knows.
+/// Reads what a node refers to. `nodes` are all that the operator knows; its claims are those seen in the cluster.
 ///
 /// # Errors
 /// As [`DereferenceError`] says. What does not exist is no error here: validation says what follows from it.
@@ -59,6 +59,7 @@ pub async fn dereference(
     client: &Client,
     nodes: &[Arc<HoneygraphNode>],
     node: Arc<HoneygraphNode>,
+    live: &Live,
 ) -> Result<Dereferenced, DereferenceError> {
     let namespace = node.namespace().unwrap_or_default();
     let dgraph_owner = owner_name(&node).and_then(|owner| {
@@ -83,19 +84,12 @@ pub async fn dereference(
             secrets.insert(name, secret);
         }
     }
-    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &namespace);
-    let mine = ListParams::default().labels(&format!("{NODE_LABEL}={}", node.name_any()));
-    let claims = claims
-        .list(&mine)
-        .await
-        .map_err(reading("PersistentVolumeClaims"))?
-        .items;
     Ok(Dereferenced {
         neighbours: neighbours(nodes, &node)?,
         node,
         secrets,
         dgraph_owner,
-        claims,
+        claims: live.claims.clone(),
     })
 }
 

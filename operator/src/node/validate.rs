@@ -214,7 +214,7 @@ pub enum Invalid {
 /// The first thing that keeps it from being built.
 pub fn validate(input: &Dereferenced, images: &Images) -> Result<ValidatedNode, Invalid> {
     let node = &input.node;
-    let identity = identity(input);
+    let identity = identity(&input.node);
     let connection = dgraph::connection(input, &identity)?;
     Ok(ValidatedNode {
         agents: agents::agents(input, &identity, images, connection)?,
@@ -227,18 +227,13 @@ pub fn validate(input: &Dereferenced, images: &Images) -> Result<ValidatedNode, 
     })
 }
 
-/// Names and labels of a node.
-pub fn identity(input: &Dereferenced) -> NodeIdentity {
-    identity_of(&input.node)
-}
-
 /// The agents that a spec wants.
 pub fn agent_members(node: &HoneygraphNode) -> impl Iterator<Item = Member> {
     members(Role::Agent, node.spec.agent.replicas)
 }
 
 /// Names and labels of a node.
-pub fn identity_of(node: &HoneygraphNode) -> NodeIdentity {
+pub fn identity(node: &HoneygraphNode) -> NodeIdentity {
     NodeIdentity {
         name: node.name_any(),
         namespace: node.namespace().unwrap_or_default(),

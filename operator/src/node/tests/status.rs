@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use super::super::apply::Waiting;
 use super::super::observe::{ObservedAgent, Obstacle};
 use super::super::status::{Findings, status};
-use super::super::validate::identity_of;
+use super::super::validate::identity;
 use super::*;
 use crate::agent::{AgentError, AgentStatus};
 
@@ -52,7 +52,7 @@ impl Seen {
 fn seen(node: &HoneygraphNode, findings: &Findings<'_>) -> Seen {
     let now = Timestamp::from_second(1_700_000_000).expect("a time");
     Seen {
-        status: status(node, &identity_of(node), findings, now),
+        status: status(node, &identity(node), findings, now),
     }
 }
 
