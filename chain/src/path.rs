@@ -68,18 +68,24 @@ impl PathKey {
     /// The key of the member `segment` below this path.
     #[must_use]
     pub fn child(&self, segment: &str) -> Self {
-        let mut child = self.clone();
+        let mut bytes = Vec::with_capacity(self.0.len() + segment.len() + TERMINATOR.len());
+        bytes.extend_from_slice(&self.0);
+        let mut child = Self(bytes);
         child.push(segment);
         child
     }
 
     /// Goes down to the member `segment`.
     pub fn push(&mut self, segment: &str) {
-        self.0.reserve(segment.len() + 2);
-        for byte in segment.bytes() {
-            match byte {
-                0 => self.0.extend_from_slice(&ESCAPED_ZERO),
-                other => self.0.push(utf16_rank(other)),
+        self.0.reserve(segment.len() + TERMINATOR.len());
+        if segment.bytes().all(|byte| byte != 0) {
+            self.0.extend(segment.bytes().map(utf16_rank));
+        } else {
+            for byte in segment.bytes() {
+                match byte {
+                    0 => self.0.extend_from_slice(&ESCAPED_ZERO),
+                    other => self.0.push(utf16_rank(other)),
+                }
             }
         }
         self.0.extend_from_slice(&TERMINATOR);
@@ -199,7 +205,8 @@ impl PathKey {
 
 impl From<&Path> for PathKey {
     fn from(path: &Path) -> Self {
-        let mut key = Self::root();
+        let bytes = path.0.iter().map(|segment| segment.len() + TERMINATOR.len());
+        let mut key = Self(Vec::with_capacity(bytes.sum()));
         for segment in &path.0 {
             key.push(segment);
         }
