@@ -161,6 +161,32 @@ pub(crate) fn test(arguments: &TestArguments) -> anyhow::Result<ExitCode> {
     Ok(conclusion.exit_code())
 }
 
+/// Starts the cluster that stays, where none does; installs the operator, and shows three regions that agree.
+pub(crate) fn demo() -> anyhow::Result<ExitCode> {
+    let cluster = match Cluster::running()? {
+        Some(running) => running,
+        None => {
+            println!("starting a cluster of {}", Level::Two);
+            Cluster::up(Options {
+                level: Level::Two,
+                audit: AuditLog::Off,
+            })?
+        }
+    };
+    let mut stage = Stage::live("demo", cluster);
+    three_regions::play(&mut stage)?;
+    println!("\n{}", stage.run(&["get", "honeygraphnodes"])?);
+    println!("All three have the same blocks and the same state. Look around:");
+    println!("  eval \"$(cargo cluster env)\"");
+    println!(
+        "  kubectl --namespace {} get honeygraphnodes,pods --watch",
+        stage.namespace()
+    );
+    println!("End it:");
+    println!("  cargo cluster down");
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Another process of this program that removes our clusters when this one has ended, however that was: after Ctrl-C or
 /// a kill nobody else does.
 struct Guard {

@@ -18,6 +18,8 @@ pub(super) struct Stage {
     cluster: Option<Cluster>,
     namespace: Option<String>,
     done: Mutex<Vec<String>>,
+    /// Whether each step is printed when it is done.
+    live: bool,
 }
 
 impl Stage {
@@ -27,6 +29,15 @@ impl Stage {
             cluster,
             namespace: None,
             done: Mutex::default(),
+            live: false,
+        }
+    }
+
+    /// A stage for somebody who watches: each step is printed when it is done.
+    pub(super) fn live(name: &'static str, cluster: Cluster) -> Self {
+        Self {
+            live: true,
+            ..Self::new(name, Some(cluster))
         }
     }
 
@@ -104,7 +115,11 @@ impl Stage {
         let began = Instant::now();
         let done = action().with_context(|| what.to_owned())?;
         let seconds = began.elapsed().as_secs_f32();
-        self.done().push(format!("{what} ({seconds:.1} s)"));
+        let line = format!("{what} ({seconds:.1} s)");
+        if self.live {
+            println!("  {line}");
+        }
+        self.done().push(line);
         Ok(done)
     }
 
