@@ -1,6 +1,6 @@
 //! Starting with nothing: from the newest checkpoint that can be had, else from the genesis document.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use honeygraph_chain::checkpoint::{Anchor, DeltaDocument, PreviousRoot};
@@ -8,6 +8,7 @@ use honeygraph_chain::peer::PeerId;
 use honeygraph_chain::quorum::{Agreement, VoterId, Voters};
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 
+use super::documents::read_delta;
 use super::{Done, SyncEngine};
 use crate::config::Start;
 use crate::peers::client::{DocumentTarget, PeerClient};
@@ -35,7 +36,7 @@ pub(super) struct Boot {
 }
 
 /// Largest delta document that is read: 100 blocks of half a megabyte.
-const DELTA_BYTES_MAX: u64 = 64 << 20;
+pub(super) const DELTA_BYTES_MAX: u64 = 64 << 20;
 
 /// What a start can be made from.
 #[derive(Debug, Clone)]
@@ -260,7 +261,7 @@ async fn fetch_documents(
         .await
         .map_err(|error| format!("{}: {error}", plan.directory.display()))?;
     let newest = fetch_document(client, plan, id).await?;
-    let bytes = read_delta(&newest).await?;
+    let bytes = read_delta(&newest, DELTA_BYTES_MAX).await?;
     let Some(bytes) = bytes.filter(|bytes| DeltaDocument::is_delta(bytes)) else {
         let documents = StartDocuments {
             state: newest,
@@ -276,7 +277,7 @@ async fn fetch_documents(
     let mut deltas = Vec::with_capacity(document.chain.len() + 1);
     for delta in &document.chain {
         let path = fetch_document(client, plan, delta.hash).await?;
-        let bytes = read_delta(&path).await?;
+        let bytes = read_delta(&path, DELTA_BYTES_MAX).await?;
         let bytes =
             bytes.ok_or_else(|| format!("delta {} has more than {DELTA_BYTES_MAX} bytes", delta.hash))?;
         deltas.push((delta.hash, bytes));
@@ -331,15 +332,6 @@ async fn previous_root(client: &PeerClient, plan: &Plan, number: BlockNumber, id
             PreviousRoot::Unknown
         }
     }
-}
-
-/// Reads a document that is to be held in memory; none if it is larger than a delta is, as a full state may be.
-pub(super) async fn read_delta(path: &Path) -> Result<Option<Vec<u8>>, String> {
-    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
-    if tokio::fs::metadata(path).await.map_err(failed)?.len() > DELTA_BYTES_MAX {
-        return Ok(None);
-    }
-    tokio::fs::read(path).await.map(Some).map_err(failed)
 }
 
 /// Fetches one document from whoever has it: it is verified by content alone.

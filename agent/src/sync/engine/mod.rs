@@ -7,6 +7,7 @@ mod boot;
 mod claims;
 mod commands;
 mod discovery;
+mod documents;
 mod forks;
 mod front;
 mod history;
