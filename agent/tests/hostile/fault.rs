@@ -73,6 +73,10 @@ pub(crate) enum Fault {
     Capabilities(CapabilitiesFault),
     /// Knows ten thousand peers.
     ManyPeers,
+    /// Lists a checkpoint with another content id.
+    FalseCheckpoint(BlockNumber),
+    /// Lists a checkpoint with another block.
+    FalseCheckpointBlock(BlockNumber),
 }
 
 /// What an older peer does wrong.

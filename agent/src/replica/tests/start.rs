@@ -19,7 +19,8 @@ fn a_replica_starts_from_documents_and_backfills_behind() {
         replica.fill_history(&lie(300..400, 350)).unwrap(),
         HistoryOutcome::Rejected {
             at: at(399),
-            fault: PeerFault::CheckpointMismatch
+            fault: PeerFault::CheckpointMismatch,
+            is_certain: true,
         }
     );
     assert_eq!(

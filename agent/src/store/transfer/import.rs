@@ -180,11 +180,15 @@ impl Taking<'_> {
         }
         match self.replica.fill_history(&period)? {
             HistoryOutcome::Stored => Ok(()),
-            HistoryOutcome::NeedsCheckpoints { range } => {
-                self.left_out += range.len();
+            HistoryOutcome::StoredFrom { first: lowest } => {
+                self.left_out += lowest.distance_from(first.block.number());
                 Ok(())
             }
-            HistoryOutcome::Rejected { at, fault } => Err(TransferError::Refused { block: at, fault }),
+            HistoryOutcome::NeedsCheckpoints { .. } | HistoryOutcome::NeedsDocument { .. } => {
+                self.left_out += period.len() as u64;
+                Ok(())
+            }
+            HistoryOutcome::Rejected { at, fault, .. } => Err(TransferError::Refused { block: at, fault }),
         }
     }
 
