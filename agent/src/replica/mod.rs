@@ -26,7 +26,7 @@ pub use extend::{ExtendOutcome, FetchedBlock, Vouched};
 pub use history::HistoryOutcome;
 pub use history_proof::ToldBlocks;
 pub(crate) use reorganize::checkpoint_chain_at;
-pub use start::{StartDocuments, StartError};
+pub use start::{DELTA_BYTES_MAX, StartDocuments, StartError};
 pub use status::{ReplicaStatus, SourceStatus};
 pub use thread::{HoldAnswer, HoldError, ReplicaGone, ReplicaHandle};
 pub use tip::Provenance;

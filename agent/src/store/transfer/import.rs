@@ -243,15 +243,15 @@ struct Documents {
     first: Option<Record>,
 }
 
-/// The full state in a file beside the store, which is removed in the end, and the deltas in memory.
+/// The full state and the deltas, in files beside the store that are removed in the end.
 struct DocumentFiles {
     state: Option<(ContentId, PathBuf)>,
-    deltas: Vec<(ContentId, Vec<u8>)>,
+    deltas: Vec<(ContentId, PathBuf)>,
 }
 
 impl Drop for DocumentFiles {
     fn drop(&mut self) {
-        if let Some((_, path)) = &self.state {
+        for (_, path) in self.state.iter().chain(&self.deltas) {
             let _ = std::fs::remove_file(path);
         }
     }
@@ -274,33 +274,38 @@ impl DocumentFiles {
 impl Documents {
     /// Reads up to the first record that belongs to no document; keeps the documents where they are wanted.
     fn read(reader: &mut RecordReader, directory: &Path, wanted: bool) -> Result<Self, TransferError> {
-        let path = directory.join("import-state.json.part");
-        let file_error = |error| TransferError::File {
-            path: path.clone(),
-            error,
-        };
         let state_id = reader.header().start.as_ref().map(|start| start.state);
         let mut files = DocumentFiles {
             state: None,
             deltas: Vec::new(),
         };
-        let mut file = None;
+        let mut open: Option<(File, PathBuf)> = None;
         let mut first = None;
         while let Some(record) = reader.next()? {
             match record {
                 Record::Document(_) | Record::Piece(_) if !wanted => {}
-                Record::Document(id) if Some(id) == state_id => {
-                    files.state = Some((id, path.clone()));
-                    file = Some(File::create(&path).map_err(file_error)?);
-                }
                 Record::Document(id) => {
-                    file = None;
-                    files.deltas.push((id, Vec::new()));
+                    let path = if Some(id) == state_id {
+                        let path = directory.join("import-state.json.part");
+                        files.state = Some((id, path.clone()));
+                        path
+                    } else {
+                        let path = directory.join(format!("import-{id}.json.part"));
+                        files.deltas.push((id, path.clone()));
+                        path
+                    };
+                    let file = File::create(&path).map_err(|error| TransferError::File {
+                        path: path.clone(),
+                        error,
+                    })?;
+                    open = Some((file, path));
                 }
-                Record::Piece(piece) => match (&mut file, files.deltas.last_mut()) {
-                    (Some(file), _) => file.write_all(&piece).map_err(file_error)?,
-                    (None, Some((_, document))) => document.extend_from_slice(&piece),
-                    (None, None) => return Err(reader.unusable("a piece of no document")),
+                Record::Piece(piece) => match &mut open {
+                    Some((file, path)) => file.write_all(&piece).map_err(|error| TransferError::File {
+                        path: path.clone(),
+                        error,
+                    })?,
+                    None => return Err(reader.unusable("a piece of no document")),
                 },
                 other => {
                     first = Some(other);

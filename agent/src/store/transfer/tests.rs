@@ -166,7 +166,11 @@ fn stored_delta_documents_are_handed_on() {
     let mut source = home.open(settings());
     let deltas: Vec<_> = chain().checkpoints[..2]
         .iter()
-        .map(|checkpoint| (checkpoint.cid, checkpoint.document.to_canonical()))
+        .map(|checkpoint| {
+            let name = checkpoint.cid.to_string();
+            let path = home.file(&name, &checkpoint.document.to_canonical());
+            (checkpoint.cid, path)
+        })
         .collect();
     let (state_id, document) = &chain().genesis;
     let documents = StartDocuments {

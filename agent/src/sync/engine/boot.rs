@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use honeygraph_chain::checkpoint::{Anchor, DeltaDocument, PreviousRoot};
+use honeygraph_chain::network::CheckpointSchedule;
 use honeygraph_chain::peer::PeerId;
 use honeygraph_chain::quorum::{Agreement, VoterId, Voters};
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
@@ -13,7 +14,7 @@ use super::{Done, SyncEngine};
 use crate::config::Start;
 use crate::peers::client::{DocumentTarget, PeerClient};
 use crate::peers::{PeerSource, PeerUrl};
-use crate::replica::{ReplicaHandle, StartDocuments};
+use crate::replica::{DELTA_BYTES_MAX, ReplicaHandle, StartDocuments};
 
 /// Longest wait for the configured peers to be heard before the first attempt.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -35,9 +36,6 @@ pub(super) struct Boot {
     again_at: Option<Instant>,
 }
 
-/// Largest delta document that is read: 100 blocks of half a megabyte.
-pub(super) const DELTA_BYTES_MAX: u64 = 64 << 20;
-
 /// What a start can be made from.
 #[derive(Debug, Clone)]
 struct Plan {
@@ -53,7 +51,7 @@ struct Plan {
     may_trust_peers: bool,
     directory: PathBuf,
     document_bytes_max: u64,
-    interval: u64,
+    schedule: CheckpointSchedule,
 }
 
 impl SyncEngine {
@@ -126,7 +124,7 @@ impl SyncEngine {
             may_trust_peers: !has_voters && status.voters.is_single(),
             directory: self.settings.documents_directory.clone(),
             document_bytes_max: self.settings.document_bytes_max,
-            interval: self.schedule().delta_interval,
+            schedule: self.schedule(),
         };
         self.boot.under_way = true;
         let (client, replica) = (self.client.clone(), self.replica.clone());
@@ -232,7 +230,7 @@ async fn newest_of_peers(client: &PeerClient, plan: &Plan) -> Option<(BlockNumbe
             continue;
         };
         let Some(head) = said.head else { continue };
-        let from = head.saturating_sub(plan.interval.saturating_mul(CHECKPOINTS_BACK));
+        let from = head.saturating_sub(plan.schedule.delta_interval.saturating_mul(CHECKPOINTS_BACK));
         let Ok(range) = BlockRange::new(from, head) else {
             continue;
         };
@@ -260,7 +258,7 @@ async fn fetch_documents(
     tokio::fs::create_dir_all(&plan.directory)
         .await
         .map_err(|error| format!("{}: {error}", plan.directory.display()))?;
-    let newest = fetch_document(client, plan, id).await?;
+    let newest = fetch_document(client, plan, id, plan.document_bytes_max).await?;
     let bytes = read_delta(&newest, DELTA_BYTES_MAX).await?;
     let Some(bytes) = bytes.filter(|bytes| DeltaDocument::is_delta(bytes)) else {
         let documents = StartDocuments {
@@ -273,16 +271,26 @@ async fn fetch_documents(
         return Ok(documents);
     };
     let document = DeltaDocument::parse(&bytes).map_err(|error| error.to_string())?;
-    let state = fetch_document(client, plan, document.root).await?;
+    let mut left = plan.document_bytes_max.saturating_sub(bytes.len() as u64);
+    drop(bytes);
+    let (count, most) = (document.chain.len() as u64, plan.schedule.deltas_max());
+    if count >= most {
+        return Err(format!(
+            "it names {count} deltas; the checkpoint schedule has at most {most} since a full state"
+        ));
+    }
+    let state = fetch_document(client, plan, document.root, plan.document_bytes_max).await?;
     let mut deltas = Vec::with_capacity(document.chain.len() + 1);
     for delta in &document.chain {
-        let path = fetch_document(client, plan, delta.hash).await?;
-        let bytes = read_delta(&path, DELTA_BYTES_MAX).await?;
-        let bytes =
-            bytes.ok_or_else(|| format!("delta {} has more than {DELTA_BYTES_MAX} bytes", delta.hash))?;
-        deltas.push((delta.hash, bytes));
+        let path = fetch_document(client, plan, delta.hash, DELTA_BYTES_MAX.min(left)).await?;
+        let size = tokio::fs::metadata(&path).await;
+        let size = size
+            .map_err(|error| format!("{}: {error}", path.display()))?
+            .len();
+        left = left.saturating_sub(size);
+        deltas.push((delta.hash, path));
     }
-    deltas.push((id, bytes));
+    deltas.push((id, newest));
     Ok(StartDocuments {
         state,
         state_id: document.root,
@@ -335,10 +343,15 @@ async fn previous_root(client: &PeerClient, plan: &Plan, number: BlockNumber, id
 }
 
 /// Fetches one document from whoever has it: it is verified by content alone.
-async fn fetch_document(client: &PeerClient, plan: &Plan, id: ContentId) -> Result<PathBuf, String> {
+async fn fetch_document(
+    client: &PeerClient,
+    plan: &Plan,
+    id: ContentId,
+    max_bytes: u64,
+) -> Result<PathBuf, String> {
     let target = DocumentTarget {
         path: plan.directory.join(format!("{id}.json")),
-        max_bytes: plan.document_bytes_max,
+        max_bytes,
     };
     if content_id_of_file(target.path.clone())
         .await

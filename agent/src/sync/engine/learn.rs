@@ -9,12 +9,11 @@ use honeygraph_chain::network::CheckpointKind;
 use honeygraph_chain::quorum::{Agreement, VoterId, Voters};
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 
-use super::boot::DELTA_BYTES_MAX;
 use super::documents::{Delta, Giver, fetch_delta};
 use super::{Done, SyncEngine};
 use crate::peers::PeerSource;
 use crate::peers::client::DocumentTarget;
-use crate::replica::ToldBlocks;
+use crate::replica::{DELTA_BYTES_MAX, ToldBlocks};
 use crate::store::CheckpointRecord;
 use crate::wire::shapes::{CheckpointEntry, MAX_LISTED_CHECKPOINTS};
 

@@ -5,11 +5,11 @@ use honeygraph_chain::peer::PeerId;
 use honeygraph_chain::quorum::VoterId;
 use honeygraph_chain::{BlockNumber, BlockRange};
 
-use super::boot::DELTA_BYTES_MAX;
 use super::documents::{Delta, Giver, fetch_delta};
 use super::{Done, SyncEngine};
 use crate::peers::client::{DocumentTarget, PeerClient};
 use crate::peers::{FetchError, PeerUrl};
+use crate::replica::DELTA_BYTES_MAX;
 use crate::wire::shapes::MAX_LISTED_ANCHORS;
 
 /// Newest checkpoints that a voter is asked for beside the ones that come next.
