@@ -36,6 +36,7 @@ mod hostile {
     mod peer;
     mod requests;
     mod sources;
+    mod start;
     mod withstand;
     mod world;
 

@@ -79,6 +79,7 @@ impl ScriptedPeer {
             .route("/api/sync/hash/{block}", get(hash))
             .route("/api/checkpoints", get(checkpoints))
             .route("/api/checkpoints/{id}", get(document))
+            .route("/ipfs/{id}", get(document))
             .route("/api/query/head", get(head))
             .route("/api/query/block/{block}/full", get(full_block))
             .layer(axum::middleware::from_fn_with_state(
@@ -232,6 +233,9 @@ async fn head(State(script): State<Arc<Script>>) -> Response {
 
 async fn peers(State(script): State<Arc<Script>>) -> Response {
     script.note("peers");
+    if let Fault::NoDocuments(known) = &script.fault {
+        return axum::Json(json!([{"id": "known", "url": known}])).into_response();
+    }
     let count = if script.fault == Fault::ManyPeers {
         10_000
     } else {
@@ -374,6 +378,9 @@ async fn checkpoints(State(script): State<Arc<Script>>, Query(Range { from, to }
 
 async fn document(State(script): State<Arc<Script>>, Path(id): Path<String>) -> Response {
     script.note("documents");
+    if matches!(script.fault, Fault::NoDocuments(_)) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
     let checkpoints = script.blocks.iter().filter_map(|block| block.checkpoint.as_ref());
     match checkpoints
         .into_iter()

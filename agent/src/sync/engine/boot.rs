@@ -13,6 +13,7 @@ use super::documents::read_delta;
 use super::{Done, SyncEngine};
 use crate::config::Start;
 use crate::peers::client::{DocumentTarget, PeerClient};
+use crate::peers::registry::KnownPeer;
 use crate::peers::{PeerSource, PeerUrl};
 use crate::replica::{DELTA_BYTES_MAX, ReplicaHandle, StartDocuments};
 
@@ -41,7 +42,10 @@ pub(super) struct Boot {
 struct Plan {
     trusted: Option<(BlockNumber, ContentId)>,
     anchor: Option<Anchor>,
+    /// Peers that are believed where nobody is a voter.
     peers: Vec<PeerUrl>,
+    /// Peers that are asked for documents, which their content ids prove: the configured ones first.
+    givers: Vec<PeerUrl>,
     gateways: Vec<PeerUrl>,
     /// The voters that are peers.
     voters: Vec<(VoterId, u32, PeerUrl)>,
@@ -49,6 +53,8 @@ struct Plan {
     only_genesis: bool,
     /// Whether a checkpoint that only a peer vouches for will do.
     may_trust_peers: bool,
+    /// Whether there is nobody who may have the documents of a checkpoint, now or later.
+    genesis_will_do: bool,
     directory: PathBuf,
     document_bytes_max: u64,
     schedule: CheckpointSchedule,
@@ -95,6 +101,18 @@ impl SyncEngine {
             .iter()
             .any(|(_, peer)| peer.source == PeerSource::Configured && peer.is_alive && peer.head().is_some());
         let has_voters = self.registry.voters().next().is_some();
+        let mut givers: Vec<_> = self
+            .registry
+            .iter()
+            .filter(|(_, peer)| peer.is_alive && peer.head().is_some())
+            .map(|(_, peer)| (peer.source, peer.url.clone()))
+            .collect();
+        givers.sort_by_key(|(source, _)| std::cmp::Reverse(*source));
+        let is_named = matches!(self.settings.start, Start::TrustedCheckpoint(_));
+        let is_empty = |peer: &KnownPeer| peer.is_alive && peer.head().is_none();
+        let genesis_will_do = !is_named
+            && self.settings.ipfs_gateways.is_empty()
+            && self.registry.iter().all(|(_, peer)| is_empty(peer));
         let plan = Plan {
             trusted,
             anchor: status.newest_agreed,
@@ -105,6 +123,7 @@ impl SyncEngine {
                 .filter(|(_, peer)| !has_configured || peer.source == PeerSource::Configured)
                 .map(|(_, peer)| peer.url.clone())
                 .collect(),
+            givers: givers.into_iter().map(|(_, url)| url).collect(),
             gateways: self.settings.ipfs_gateways.clone(),
             voters: self
                 .registry
@@ -122,6 +141,7 @@ impl SyncEngine {
             genesis,
             only_genesis,
             may_trust_peers: !has_voters && status.voters.is_single(),
+            genesis_will_do,
             directory: self.settings.documents_directory.clone(),
             document_bytes_max: self.settings.document_bytes_max,
             schedule: self.schedule(),
@@ -181,10 +201,10 @@ async fn start(client: &PeerClient, replica: &ReplicaHandle, plan: Plan) -> Resu
             .map_err(|gone| gone.to_string())?
             .map(|_| ())
             .map_err(|error| error.to_string()),
-        Err(reason) if plan.genesis.is_some() && plan.peers.is_empty() => {
+        Err(reason) if plan.genesis.is_some() && plan.genesis_will_do => {
             tracing::info!(
                 reason,
-                "no peer has the documents; starting from the genesis document"
+                "nobody has the documents; starting from the genesis document"
             );
             start_from_genesis(replica, &plan).await
         }
@@ -360,7 +380,7 @@ async fn fetch_document(
         return Ok(target.path);
     }
     let mut last = "no peer and no gateway is known".to_owned();
-    for url in &plan.peers {
+    for url in &plan.givers {
         match client.document(url, id, &target).await {
             Ok(_) => return Ok(target.path),
             Err(error) => last = format!("{url}: {error}"),
