@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use honeygraph_chain::block::HashedBlock;
+use honeygraph_chain::interval::IntervalSet;
 use honeygraph_chain::peer::PeerId;
 use honeygraph_chain::{BlockNumber, ContentId};
 
@@ -64,7 +65,8 @@ pub fn import(
         let documents = documents.files.to_start(&found).ok_or(TransferError::NoStart)?;
         outcome.started_at = Some(replica.start_from(&documents)?);
     }
-    if let Some(first) = found.first_block
+    let is_started_here = outcome.started_at.is_some();
+    if let Some(first) = found.hanging.first()
         && let Some(position) = replica.position()
         && first < position.history_start
     {
@@ -80,6 +82,8 @@ pub fn import(
         replica,
         peer,
         height,
+        hanging: &found.hanging,
+        is_started_here,
         period: Vec::new(),
         period_bytes: 0,
         front: Vec::new(),
@@ -121,6 +125,10 @@ struct Taking<'replica> {
     peer: PeerId,
     /// Blocks up to this one are history, those above extend the chain.
     height: BlockNumber,
+    /// Blocks of history that are proven by what was there before.
+    hanging: &'replica IntervalSet,
+    /// Whether the store starts from this file.
+    is_started_here: bool,
     period: Vec<FetchedBlock>,
     period_bytes: usize,
     front: Vec<FetchedBlock>,
@@ -140,6 +148,10 @@ impl Taking<'_> {
             self.front.push(fetched);
             return Ok(());
         }
+        if !self.hanging.contains(number) {
+            self.left_out += 1;
+            return self.fill();
+        }
         let goes_on = self
             .period
             .last()
@@ -156,7 +168,15 @@ impl Taking<'_> {
         if record.block_num > self.height {
             return self.extend();
         }
-        self.replica.learn_checkpoints(std::slice::from_ref(record))?;
+        if self.is_started_here {
+            self.replica.learn_checkpoints(std::slice::from_ref(record))?;
+        } else if self.hanging.contains(record.block_num) {
+            // Its blocks prove it, but not the state after them.
+            self.replica.learn_checkpoints(&[CheckpointRecord {
+                state_digest: None,
+                ..record.clone()
+            }])?;
+        }
         self.fill()
     }
 
@@ -166,8 +186,15 @@ impl Taking<'_> {
 
     /// Hands over the period that was gathered.
     fn fill(&mut self) -> Result<(), TransferError> {
-        let period = std::mem::take(&mut self.period);
+        let mut period = std::mem::take(&mut self.period);
         self.period_bytes = 0;
+        // What is stored at its end proves the rest.
+        while period
+            .last()
+            .is_some_and(|last| self.replica.writer().have().contains(last.block.number()))
+        {
+            period.pop();
+        }
         let (Some(first), Some(last)) = (period.first(), period.last()) else {
             return Ok(());
         };
