@@ -21,7 +21,7 @@ pub(super) enum Delta {
     /// It is here.
     Document(Box<DeltaDocument>),
     /// The document with this id is no delta, or larger than one may be.
-    NoDelta,
+    Other,
     /// Nobody gave it.
     NotFound,
 }
@@ -56,7 +56,7 @@ pub(super) async fn fetch_delta(
         return match read {
             Ok(bytes) => bytes
                 .and_then(|bytes| DeltaDocument::parse(&bytes).ok())
-                .map_or(Delta::NoDelta, |document| Delta::Document(Box::new(document))),
+                .map_or(Delta::Other, |document| Delta::Document(Box::new(document))),
             Err(error) => {
                 tracing::warn!(%error, "a fetched document cannot be read");
                 Delta::NotFound
@@ -125,7 +125,7 @@ mod tests {
         let state = checkpoints[2].document.to_canonical();
         for limit in [100, 1 << 30] {
             let (delta, asked) = fetch(&state, checkpoints[2].cid, limit).await;
-            assert!(matches!(delta, Delta::NoDelta), "{delta:?}");
+            assert!(matches!(delta, Delta::Other), "{delta:?}");
             assert_eq!(asked, 1);
         }
         let (delta, _) = fetch(

@@ -256,7 +256,7 @@ mod tests {
         for _ in 0..40 {
             history.set_aside(end, now);
         }
-        assert!(history.is_aside(end, now + AGAIN_AFTER_MAX - AGAIN_AFTER));
+        assert!(history.is_aside(end, now + AGAIN_AFTER_MAX / 2));
         assert!(!history.is_aside(end, now + AGAIN_AFTER_MAX));
         history.on_learned(false);
         assert!(history.is_aside(end, now));

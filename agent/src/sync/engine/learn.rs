@@ -241,7 +241,7 @@ mod tests {
         let voters = Voters::new(["a", "b", "c"].map(|name| (VoterId(name.to_owned()), 1)));
         let told = told
             .iter()
-            .map(|(voter, entry)| (VoterId((*voter).to_owned()), vec![entry.clone()]));
+            .map(|(voter, entry)| (VoterId((*voter).to_owned()), vec![*entry]));
         agreed_records(&voters, told.collect())
     }
 
@@ -272,7 +272,7 @@ mod tests {
         ];
         for lie in lies {
             // The first in the order of their names is the one that lies.
-            let records = decide(&[("a", lie.clone()), ("b", entry()), ("c", entry())]);
+            let records = decide(&[("a", lie), ("b", entry()), ("c", entry())]);
             let [record] = &records[..] else { panic!("{lie:?}") };
             assert_eq!(record.root, ContentId::of(b"root"), "{lie:?}");
             assert_eq!(
@@ -301,7 +301,7 @@ mod tests {
             state_digest: None,
             ..entry()
         };
-        let records = decide(&[("a", without.clone()), ("b", without), ("c", entry())]);
+        let records = decide(&[("a", without), ("b", without), ("c", entry())]);
         assert_eq!(records.len(), 1);
         assert_eq!(records[0].state_digest, None);
     }

@@ -119,7 +119,7 @@ impl SyncEngine {
                     Err(gone) => Done::Gone(gone),
                 },
                 // A full state names nothing: then there is nothing to learn, and nothing to try again.
-                Delta::NoDelta => Done::Named { id, learned: true },
+                Delta::Other => Done::Named { id, learned: true },
                 Delta::NotFound => Done::Named { id, learned: false },
             }
         });
