@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use honeygraph_chain::checkpoint::{DeltaDocument, DeltaReference, PreviousRoot};
-use honeygraph_chain::network::CheckpointKind;
+use honeygraph_chain::network::{CheckpointKind, CheckpointSchedule};
 use honeygraph_chain::peer::PeerFault;
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 
@@ -225,46 +225,15 @@ impl Replica {
         let (schedule, covered) = (position.schedule, document.covered);
         let known = view.checkpoint(covered)?.map(|record| record.state_hash);
         let named = link_after(&view, covered, position.state_height)?.or(known);
-        let mut chain = document.chain.clone();
-        chain.push(DeltaReference {
-            hash: id,
-            hive_block: covered,
-        });
-        if named != Some(id)
-            || covered > position.state_height
-            || chain.len() as u64 > schedule.deltas_max() + 1
-        {
+        if named != Some(id) || covered > position.state_height {
             return Ok(false);
         }
         let root = view
             .checkpoint_by_id(document.root)?
             .map(|record| record.block_num);
-        let first = chain
-            .first()
-            .and_then(|first| schedule.last_before(first.hive_block));
-        let Some(root) = root.or(first) else {
+        let Some(records) = named_records(&schedule, id, document, root) else {
             return Ok(false);
         };
-        let mut records = vec![CheckpointRecord::of_past_state(
-            root,
-            document.root,
-            document.prev_root,
-        )];
-        for delta in &chain {
-            records.push(CheckpointRecord {
-                block_num: delta.hive_block,
-                kind: CheckpointKind::Delta,
-                state_hash: delta.hash,
-                block_hash: None,
-                state_digest: None,
-                root: document.root,
-                prev_root: document.prev_root,
-            });
-        }
-        let is_next = |pair: &[CheckpointRecord]| matches!(pair, [one, other] if schedule.next_at_or_after(one.block_num.next()) == other.block_num);
-        if !records.windows(2).all(is_next) {
-            return Ok(false);
-        }
         // The full state after it names the one before it as well.
         let above = BlockRange::starting_at(covered.next(), schedule.state_interval);
         let mut states = view.checkpoints(above).filter(|record| {
@@ -356,6 +325,44 @@ impl Replica {
         }
         Ok(())
     }
+}
+
+/// The checkpoints that a delta document names, itself included, from the full state up; none where they are not
+/// those of the schedule. `root` is the block of the full state, where that is known.
+fn named_records(
+    schedule: &CheckpointSchedule,
+    id: ContentId,
+    document: &DeltaDocument,
+    root: Option<BlockNumber>,
+) -> Option<Vec<CheckpointRecord>> {
+    if document.chain.len() as u64 > schedule.deltas_max() {
+        return None;
+    }
+    let itself = DeltaReference {
+        hash: id,
+        hive_block: document.covered,
+    };
+    let deltas = || document.chain.iter().copied().chain([itself]);
+    let before_first = || schedule.last_before(deltas().next()?.hive_block);
+    let root = root.or_else(before_first)?;
+    let mut last = root;
+    for delta in deltas() {
+        if schedule.next_at_or_after(last.next()) != delta.hive_block {
+            return None;
+        }
+        last = delta.hive_block;
+    }
+    let delta_record = |delta: DeltaReference| CheckpointRecord {
+        block_num: delta.hive_block,
+        kind: CheckpointKind::Delta,
+        state_hash: delta.hash,
+        block_hash: None,
+        state_digest: None,
+        root: document.root,
+        prev_root: document.prev_root,
+    };
+    let state = CheckpointRecord::of_past_state(root, document.root, document.prev_root);
+    Some([state].into_iter().chain(deltas().map(delta_record)).collect())
 }
 
 /// What the stored block after one links to, if the state was applied up to there.
