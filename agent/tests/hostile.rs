@@ -15,6 +15,7 @@
 //! | a head that the clock allows and nobody has | | | `blocks_that_..` |
 //! | `from` above `to`, block 0 | `bad_requests_..` | `a_source_..` | |
 //! | gaps that overlap, or 10^6 of them | `bad_requests_..`, `memory_..` | | |
+//! | a checkpoint of the past with another id or block | | | `history.rs` |
 //! | 10,000 peers | `ten_thousand_..` | | `ten_thousand_..`, `false_descriptions_..` |
 //! | 429, 5xx, a redirect to loopback | | | `answers_..`; addresses: `peers/client/tests/guarding.rs` |
 //! | slow, silent, broken off | `api/tests/sockets.rs` | `ingest/tests.rs` | `answers_..` |
@@ -28,12 +29,14 @@ mod hostile {
     mod bombs;
     mod fault;
     mod gate;
+    mod history;
     mod lists;
     mod memory;
     mod observe;
     mod peer;
     mod requests;
     mod sources;
+    mod start;
     mod withstand;
     mod world;
 

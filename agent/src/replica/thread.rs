@@ -7,12 +7,12 @@ use honeygraph_chain::checkpoint::{Anchor, DeltaDocument};
 use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::peer::PeerId;
 use honeygraph_chain::quorum::VoterId;
-use honeygraph_chain::{BlockNumber, Operations};
+use honeygraph_chain::{BlockNumber, ContentId, Operations};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     AheadOutcome, ExtendOutcome, FetchedBlock, HistoryOutcome, Replica, ReplicaStatus, StartDocuments,
-    StartError, StoreError, Vouched,
+    StartError, StoreError, ToldBlocks, Vouched,
 };
 use crate::ingest::{SourceCommand, SourceEvent, SourceId};
 use crate::store::{CheckpointRecord, Transaction};
@@ -193,9 +193,24 @@ impl ReplicaHandle {
         self.ask(move |replica| replica.learn_named(&document)).await
     }
 
-    /// See [`Replica::fill_history`].
-    pub async fn fill_history(&self, blocks: Vec<FetchedBlock>) -> Result<HistoryOutcome, ReplicaGone> {
-        self.ask(move |replica| replica.fill_history(&blocks)).await
+    /// See [`Replica::fill_history_as_told`].
+    pub async fn fill_history(
+        &self,
+        blocks: Vec<FetchedBlock>,
+        told: ToldBlocks,
+    ) -> Result<HistoryOutcome, ReplicaGone> {
+        self.ask(move |replica| replica.fill_history_as_told(&blocks, &told))
+            .await
+    }
+
+    /// See [`Replica::learn_past_document`].
+    pub async fn learn_past_document(
+        &self,
+        id: ContentId,
+        document: DeltaDocument,
+    ) -> Result<bool, ReplicaGone> {
+        self.ask(move |replica| replica.learn_past_document(id, &document))
+            .await
     }
 
     /// See [`Replica::store_ahead`].

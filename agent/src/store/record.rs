@@ -195,6 +195,19 @@ impl CheckpointRecord {
         record.with_previous_root(previous)
     }
 
+    /// The record of a full state of the past that a delta after it names; nothing was applied here.
+    pub const fn of_past_state(
+        block_num: BlockNumber,
+        state_hash: ContentId,
+        previous: PreviousRoot,
+    ) -> Self {
+        let start = Self::of_start(block_num, state_hash, StateDigest::EMPTY, previous);
+        Self {
+            state_digest: None,
+            ..start
+        }
+    }
+
     /// The record of the checkpoint that makes `after` out of `before`.
     pub fn of(before: &CheckpointChain, kind: CheckpointKind, anchor: &Anchor) -> Self {
         Self {

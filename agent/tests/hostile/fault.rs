@@ -73,6 +73,12 @@ pub(crate) enum Fault {
     Capabilities(CapabilitiesFault),
     /// Knows ten thousand peers.
     ManyPeers,
+    /// Has no documents, and knows the peer at this address.
+    NoDocuments(String),
+    /// Lists a checkpoint with another content id.
+    FalseCheckpoint(BlockNumber),
+    /// Lists a checkpoint with another block.
+    FalseCheckpointBlock(BlockNumber),
 }
 
 /// What an older peer does wrong.

@@ -17,7 +17,7 @@ use axum::routing::get;
 use futures_util::{StreamExt, stream};
 use honeygraph_agent::wire::batch::{BATCH_CONTENT_TYPE, BatchEncoder, MAX_BATCH_BLOCKS};
 use honeygraph_chain::network::CheckpointKind;
-use honeygraph_chain::{BlockNumber, BlockRange};
+use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 use honeygraph_honeycomb::reference_chain::ChainBlock;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -79,6 +79,7 @@ impl ScriptedPeer {
             .route("/api/sync/hash/{block}", get(hash))
             .route("/api/checkpoints", get(checkpoints))
             .route("/api/checkpoints/{id}", get(document))
+            .route("/ipfs/{id}", get(document))
             .route("/api/query/head", get(head))
             .route("/api/query/block/{block}/full", get(full_block))
             .layer(axum::middleware::from_fn_with_state(
@@ -232,6 +233,9 @@ async fn head(State(script): State<Arc<Script>>) -> Response {
 
 async fn peers(State(script): State<Arc<Script>>) -> Response {
     script.note("peers");
+    if let Fault::NoDocuments(known) = &script.fault {
+        return axum::Json(json!([{"id": "known", "url": known}])).into_response();
+    }
     let count = if script.fault == Fault::ManyPeers {
         10_000
     } else {
@@ -354,11 +358,16 @@ async fn checkpoints(State(script): State<Arc<Script>>, Query(Range { from, to }
     for checkpoint in script.blocks.iter().filter_map(|block| block.checkpoint.as_ref()) {
         let anchor = checkpoint.anchor;
         if (from..=to).contains(&anchor.block_num) {
-            listed.push(
-                json!({"blockNum": anchor.block_num, "kind": checkpoint.kind, "stateHash": anchor.state_hash,
-                "blockHash": anchor.block_hash, "stateDigest": anchor.state_digest, "root": root,
-                "prevRoot": prev_root}),
-            );
+            let mut entry = json!({"blockNum": anchor.block_num, "kind": checkpoint.kind,
+                "stateHash": anchor.state_hash, "blockHash": anchor.block_hash,
+                "stateDigest": anchor.state_digest, "root": root, "prevRoot": prev_root});
+            let false_id = json!(ContentId::of(b"somewhere else"));
+            match script.fault {
+                Fault::FalseCheckpoint(at) if at == anchor.block_num => entry["stateHash"] = false_id,
+                Fault::FalseCheckpointBlock(at) if at == anchor.block_num => entry["blockHash"] = false_id,
+                _ => {}
+            }
+            listed.push(entry);
         }
         if checkpoint.kind == CheckpointKind::State {
             (prev_root, root) = (root, Some(anchor.state_hash));
@@ -369,6 +378,9 @@ async fn checkpoints(State(script): State<Arc<Script>>, Query(Range { from, to }
 
 async fn document(State(script): State<Arc<Script>>, Path(id): Path<String>) -> Response {
     script.note("documents");
+    if matches!(script.fault, Fault::NoDocuments(_)) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
     let checkpoints = script.blocks.iter().filter_map(|block| block.checkpoint.as_ref());
     match checkpoints
         .into_iter()

@@ -258,7 +258,7 @@ impl SyncEngine {
     }
 
     /// Names the peers whose earlier answers differ from blocks that stand now.
-    fn settle_blame(&mut self, run: &Run, committed: BlockNumber) {
+    pub(super) fn settle_blame(&mut self, run: &Run, committed: BlockNumber) {
         if self.ledger.is_empty() {
             return;
         }

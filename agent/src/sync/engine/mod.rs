@@ -7,9 +7,11 @@ mod boot;
 mod claims;
 mod commands;
 mod discovery;
+mod documents;
 mod forks;
 mod front;
 mod history;
+mod learn;
 mod mode;
 mod voters;
 mod wanted;
@@ -70,10 +72,7 @@ enum Done {
     Handed(Handed),
     HistoryStored(history::Stored),
     AheadStored(ahead::Stored),
-    Learned {
-        range: honeygraph_chain::BlockRange,
-        learned: bool,
-    },
+    Learned(learn::Learned),
     Said(Said),
     Heard(Heard),
     Registration(Registration),
@@ -323,7 +322,7 @@ impl SyncEngine {
             Done::Handed(handed) => self.on_handed(handed),
             Done::HistoryStored(stored) => self.on_history_stored(stored),
             Done::AheadStored(stored) => self.on_ahead_stored(stored),
-            Done::Learned { range, learned } => self.on_learned(range, learned),
+            Done::Learned(learned) => self.on_learned(learned),
             Done::Said(said) => self.on_said(said),
             Done::Heard(heard) => self.on_heard(heard),
             Done::Registration(registration) => self.on_registration(registration),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use honeygraph_chain::interval::IntervalSet;
+use honeygraph_chain::network::CheckpointSchedule;
 use honeygraph_chain::peer::{PeerFault, PeerId, Standing};
 use honeygraph_chain::planner::{Event, FetchFault, FetchKind, FetchOrder};
 use honeygraph_chain::{BlockNumber, BlockRange};
@@ -215,6 +216,9 @@ impl SyncEngine {
             claimants: self.claimed_bases().filter(|base| *base < lowest).count(),
         };
         let start = self.reach.start(bottom, self.claimed_base, Instant::now());
+        // What stands below a full state is proven by what stands above it.
+        let provable = provable_from(&position.schedule, lowest);
+        let start = start.max(provable.min(lowest));
         // Pruning block by block would be a commit a block.
         let removes = start > lowest && start.distance_from(position.history_start) < PRUNED_AT_LEAST;
         if start != position.history_start && !removes {
@@ -258,6 +262,12 @@ impl SyncEngine {
             .filter_map(|profile| profile.available)
             .map(BlockRange::start)
     }
+}
+
+/// The first block that what is stored from `lowest` on proves: that of the period of the full state below.
+fn provable_from(schedule: &CheckpointSchedule, lowest: BlockNumber) -> BlockNumber {
+    let state = schedule.last_state_before(lowest);
+    state.map_or(BlockNumber::default(), |state| schedule.period_of(state).start())
 }
 
 /// The first block after the last full state.
