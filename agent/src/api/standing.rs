@@ -1,5 +1,6 @@
 //! Where the node stands, put together from the replica and the sync engine.
 
+use honeygraph_chain::peer::Standing;
 use honeygraph_chain::{BlockNumber, BlockRange};
 
 use super::node::DgraphView;
@@ -47,7 +48,7 @@ pub(crate) fn agreement(status: &ReplicaStatus, checkpoint: BlockNumber) -> Agre
 pub(crate) fn alive_peers(view: &SyncView) -> impl Iterator<Item = PeerEntry> {
     view.peers
         .iter()
-        .filter(|peer| peer.is_alive)
+        .filter(|peer| peer.is_alive && !matches!(peer.standing, Standing::Banned { .. }))
         .map(|peer| PeerEntry {
             id: peer.id.to_string(),
             url: peer.url.to_string(),

@@ -97,6 +97,7 @@ async fn gaps_are_those_of_the_range_asked_for() {
 #[tokio::test]
 async fn peers_that_answer_are_listed() {
     let node = Fixture::new();
+    // Not those that are banned, although they answer: they lied.
     let alive = json!({"id": "alive", "url": "http://alive.example:3030"});
     let itself = json!({"id": "node-under-test", "url": "http://here.example:3030"});
     assert_eq!(node.get("/api/sync/peers").await.good(), json!([alive]));
