@@ -39,6 +39,28 @@ async fn status_says_where_the_node_stands() {
     );
     assert_eq!(status["checkpoint"]["blockNum"], at(299).get());
     assert_eq!(status["checkpoint"]["agreement"], "undecided");
+    // Computed here, and not agreed on yet.
+    assert_eq!(status["verification"]["verifiedHeight"], at(299).get());
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_was_taken_as_it_was_reported_proves_nothing() {
+    use honeygraph_chain::checkpoint::PreviousRoot;
+
+    let node = Fixture::new();
+    let mut reported = node.store.view().checkpoint(at(199)).unwrap().unwrap();
+    reported.prev_root = PreviousRoot::Unknown;
+    let newer = node.store.view().checkpoint(at(299)).unwrap().unwrap();
+    node.replica
+        .write(move |transaction| {
+            transaction.remove_checkpoint(&newer);
+            transaction.put_checkpoint(&reported)
+        })
+        .await
+        .unwrap();
+    let status = node.get("/api/sync/status").await.good();
+    assert_eq!(status["checkpoint"]["blockNum"], at(199).get());
+    assert_eq!(status["verification"]["verifiedHeight"], at(99).get());
 }
 
 #[tokio::test]
