@@ -28,7 +28,7 @@ pub(crate) struct Parameters(BTreeMap<String, String>);
 
 impl Parameters {
     /// A text.
-    pub(crate) fn text(&self, name: &'static str) -> Option<&str> {
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 

@@ -98,6 +98,9 @@ async fn a_node_without_a_state_answers_every_call() {
         node.get("/api/sync/gaps?from=1&to=3").await.good()["totalMissing"],
         3
     );
+    // Nothing is wanted yet.
+    let gaps = node.get("/api/sync/gaps").await.good();
+    assert_eq!((&gaps["gaps"], &gaps["totalMissing"]), (&json!([]), &json!(0)));
 }
 
 #[tokio::test]
