@@ -77,7 +77,13 @@ fn a_fork_across_a_checkpoint_is_named_with_the_last_block_it_shares() {
 fn a_fork_is_followed_up_to_where_commits_are_held() {
     let home = Home::new();
     let mut replica = home.started(settings());
-    for (name, blocks) in [("one", 95), ("other", 95), ("two", 90), ("three", 90), ("four", 90)] {
+    for (name, blocks) in [
+        ("one", 95),
+        ("other", 95),
+        ("two", 90),
+        ("three", 90),
+        ("four", 90),
+    ] {
         send(&mut replica, name, 0..blocks);
     }
     let own = |place: usize| {
