@@ -12,6 +12,7 @@ mod finality;
 mod forks;
 mod history;
 mod history_proof;
+mod pending;
 mod previous_root;
 mod recent_leaves;
 mod reorganize;
@@ -67,6 +68,8 @@ pub struct ReplicaSettings {
     pub orphan_blocks: u64,
     /// Blocks of one source that wait in memory while it is not known what they link to.
     pub pending_blocks: usize,
+    /// Bytes that they take at most, beside the newest one.
+    pub pending_bytes: usize,
     /// A checkpoint that the operator vouches for: above every report and vote.
     pub trusted_checkpoint: Option<(BlockNumber, ContentId)>,
     /// Irreversible full state documents that are kept.
@@ -82,6 +85,8 @@ impl ReplicaSettings {
     pub const ORPHAN_BLOCKS: u64 = 28_800;
     /// Blocks of a source that wait: some periods.
     pub const PENDING_BLOCKS: usize = 512;
+    /// As large as the largest block that a honeycomb can send (32 MiB).
+    pub const PENDING_BYTES: usize = 32 << 20;
 
     /// Those of a replica of `network` that knows no voter, keeps every state document and commits what it is
     /// given at once; checkpoints and depths are those of real networks.
@@ -95,6 +100,7 @@ impl ReplicaSettings {
             commit_interval: Duration::ZERO,
             orphan_blocks: Self::ORPHAN_BLOCKS,
             pending_blocks: Self::PENDING_BLOCKS,
+            pending_bytes: Self::PENDING_BYTES,
             trusted_checkpoint: None,
             state_documents: NonZeroUsize::MAX,
             kept_changes: 0,

@@ -150,6 +150,12 @@ impl CheckpointRecord {
         })
     }
 
+    /// Whether its document can be computed from the blocks here. A delta that names a full state that is not known was
+    /// taken as it was reported.
+    pub fn is_computed(&self) -> bool {
+        self.kind == CheckpointKind::State || self.prev_root != PreviousRoot::Unknown
+    }
+
     /// What the deltas after a full state say of the full state before it.
     pub fn previous_root(&self) -> PreviousRoot {
         match self.prev_root {

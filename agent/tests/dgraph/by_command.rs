@@ -75,6 +75,7 @@ impl Log {
             commit_interval: std::time::Duration::ZERO,
             orphan_blocks: 28_800,
             pending_blocks: 4_096,
+            pending_bytes: ReplicaSettings::PENDING_BYTES,
             trusted_checkpoint: None,
             state_documents: std::num::NonZeroUsize::MAX,
             kept_changes: 10_000,

@@ -67,7 +67,7 @@ async fn status_says_everything() {
             .as_array()
             .unwrap()
             .len(),
-        2
+        3
     );
     // Another start is another session.
     assert_ne!(Fixture::empty().node.session_id(), node.node.session_id());

@@ -65,7 +65,13 @@ pub(super) struct FakeSync {
 
 impl FakeSync {
     fn new() -> Self {
-        let peers = vec![peer_summary("alive", true), peer_summary("silent", false)];
+        let banned = PeerSummary {
+            standing: Standing::Banned {
+                until: Duration::from_hours(500_000),
+            },
+            ..peer_summary("banned", true)
+        };
+        let peers = vec![peer_summary("alive", true), peer_summary("silent", false), banned];
         let view = SyncView {
             mode: Some(SyncMode::Follow),
             peers,
