@@ -268,6 +268,36 @@ async fn what_a_honeycomb_sends_above_a_gap_is_there_at_once_and_never_fetched()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_honeycomb_that_falls_silent_with_its_socket_open_keeps_no_node_from_the_head() {
+    let network = Network::start();
+    network.produce(230);
+    // Another honeycomb of the same network, which goes on where the first one stops.
+    let other = network.fork(network.honeycomb.head().number);
+    let peer = network.node("peer", &[]).await;
+    feed(&other, &peer);
+    let url = peer.url();
+    let node = network.fed_node("node", &["--peers", &url]).await;
+    network.wait_complete(&node).await;
+    other.produce(300).unwrap();
+    let head = other.head().number.previous().unwrap();
+    peer.wait_complete(network.first_block(), head).await;
+
+    // It is given half a minute.
+    let silent_at = state_height(&node);
+    node.wait_for("a block from the peer", |status| {
+        status
+            .position
+            .as_ref()
+            .is_some_and(|position| position.state_height > silent_at)
+    })
+    .await;
+    let status = node.wait_complete(network.first_block(), head).await;
+    assert!(status.sources[0].connected, "{:?}", status.sources);
+    node.stop().await;
+    peer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_newest_periods_are_fetched_before_the_gap_below_them() {
     let (network, first) = network_with(150).await;
     let (url, start) = (first.url(), network.first_block());

@@ -11,6 +11,8 @@ mod forks;
 mod front;
 mod history;
 mod mode;
+#[cfg(test)]
+mod tests;
 mod voters;
 mod wanted;
 
@@ -45,6 +47,7 @@ use commands::{GapRun, Registration};
 use discovery::{Heard, ListsAsked, Said};
 use front::Handed;
 use history::HistoryState;
+use mode::Progress;
 use voters::Voted;
 
 /// Commands that wait for the engine at most.
@@ -53,7 +56,7 @@ const COMMANDS: usize = 32;
 const LEDGER: usize = 4_096;
 /// Longest sleep of the loop.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
-/// Time between two looks at the peers while blocks are missing or no source is connected.
+/// Time between two looks at the peers while blocks are missing, or no source is connected and brings anything.
 const BUSY_PROBE_INTERVAL: Duration = Duration::from_secs(2);
 /// Time between two times that peers and the retry queue are stored.
 const PERSIST_INTERVAL: Duration = Duration::from_secs(10);
@@ -114,8 +117,7 @@ pub struct SyncEngine {
     front_next: BlockNumber,
     handing: usize,
     committed: BlockNumber,
-    /// When that moved last.
-    advanced: Instant,
+    progress: Progress,
     history: HistoryState,
     ahead: AheadState,
     /// How far below the stored history blocks are wanted, and the lowest block that peers claim.
@@ -233,7 +235,7 @@ impl SyncEngine {
             front_next: BlockNumber::default(),
             handing: 0,
             committed: BlockNumber::default(),
-            advanced: now,
+            progress: Progress::new(now),
             history: HistoryState::default(),
             ahead: AheadState::default(),
             reach: HistoryReach::default(),
@@ -373,7 +375,7 @@ impl SyncEngine {
 
     fn probe_interval(&self) -> Duration {
         let status = Arc::clone(&self.status.borrow());
-        let live = status.sources.iter().any(|source| source.connected);
+        let live = status.sources.iter().any(|source| source.connected) && self.progress.is_recent();
         let busy = status.position.is_none() || !self.wanted.is_empty() || !live;
         if busy {
             BUSY_PROBE_INTERVAL.min(self.settings.interval)

@@ -43,6 +43,7 @@ impl SyncEngine {
             self.front_next = next;
         }
         let committed = position.state_height;
+        self.progress.note(&status, Instant::now());
         let missing = self.missing(&status, position);
         let highest = status.have.last().unwrap_or(committed);
         let period = position.schedule.delta_interval;
@@ -76,7 +77,6 @@ impl SyncEngine {
         }
         if committed != self.committed {
             self.committed = committed;
-            self.advanced = Instant::now();
             self.step(Event::CommitFrontMoved { front: committed });
         }
     }
@@ -95,26 +95,30 @@ impl SyncEngine {
     }
 
     /// The highest block to fetch from peers. What a source that stands at the front is about to send, or has
-    /// sent and is being committed, need not be fetched.
+    /// sent and is being committed, need not be fetched, nor what it has sent already above a gap. None of that
+    /// counts once they have fallen silent.
     fn target(&self, status: &ReplicaStatus, position: &Position) -> BlockNumber {
         let height = position.state_height;
+        let is_recent = self.progress.is_recent();
         let follows = status
             .sources
             .iter()
             .any(|source| source.connected && source.canonical && source.tip >= Some(height));
-        if follows || position.halted.is_some() {
+        if position.halted.is_some() || (is_recent && follows) {
             return height;
         }
-        // Nor what it has sent already, above a gap.
-        if let Some(pending) = status.first_pending {
+        if is_recent && let Some(pending) = status.first_pending {
             return pending.saturating_sub(1).max(height);
         }
-        if let Some(ahead) = status.newest_ahead {
+        if is_recent && let Some(ahead) = status.newest_ahead {
             return ahead.max(height);
         }
         let strangers = || self.highest_head(PeerSource::Discovered);
-        self.network_head()
+        // What silent sources said of the head is old: it does not keep strangers from being heard.
+        let told = status.network_head.filter(|_| is_recent);
+        told.max(self.highest_head(PeerSource::Configured))
             .or_else(strangers)
+            .max(status.network_head)
             .unwrap_or(height)
             .max(height)
     }

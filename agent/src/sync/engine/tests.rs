@@ -1,0 +1,123 @@
+//! The engine on a replica of the published chain, event by event.
+
+use honeygraph_chain::network::CheckpointSchedule;
+use honeygraph_chain::planner::PlannerSettings;
+use honeygraph_chain::quorum::Voters;
+
+use super::mode::FEED_PATIENCE;
+use super::*;
+use crate::config::{History, Start, Verification};
+use crate::ingest::{LastIndex, SessionId, SourceCursor, SourceEvent, SourceEventKind};
+use crate::peers::PeerUrl;
+use crate::peers::address_guard::AddressGuard;
+use crate::peers::client::ClientTimeouts;
+use crate::replica::Replica;
+use crate::test_chain::{Home, at, chain, settings};
+
+/// Settings of a node that knows these peers.
+fn sync_settings(home: &Home, peers: &[PeerUrl]) -> SyncSettings {
+    SyncSettings {
+        enabled: true,
+        network: "spkcc".parse().unwrap(),
+        schedule: CheckpointSchedule::default(),
+        own_id: "node-under-test".parse().unwrap(),
+        own_url: None,
+        interval: Duration::from_mins(1),
+        discovery_interval: Duration::from_mins(1),
+        planner: PlannerSettings::default(),
+        seed: 1,
+        peers: peers.to_vec(),
+        peers_max: 64,
+        voters: Voters::new([]),
+        peer_voters: Vec::new(),
+        verification: Verification::Strict,
+        honeycomb_nodes: Vec::new(),
+        ipfs_gateways: Vec::new(),
+        document_bytes_max: 1 << 30,
+        documents_directory: home.directory.path().join("documents"),
+        genesis: None,
+        start: Start::Join,
+        history: History::All,
+    }
+}
+
+/// An engine that stands still beside a replica: what happens to it is what a test does.
+fn engine(settings: SyncSettings, mut replica: Replica) -> SyncEngine {
+    replica.settle().unwrap();
+    let store = replica.store().clone();
+    let (outbox, _) = mpsc::unbounded_channel();
+    let (replica, _) = ReplicaHandle::spawn(replica, outbox);
+    let client = client(&settings);
+    let (view, _) = watch::channel(Arc::default());
+    SyncEngine::new(settings, replica, store, client, Metrics::new(), view).unwrap()
+}
+
+fn client(settings: &SyncSettings) -> PeerClient {
+    let guard = AddressGuard::new(settings.peers.iter().chain(&settings.honeycomb_nodes));
+    PeerClient::new(&settings.own_id, guard, ClientTimeouts::default()).unwrap()
+}
+
+/// What a peer says of itself.
+fn says(engine: &mut SyncEngine, peer: &PeerUrl, first: BlockNumber, head: BlockNumber) {
+    let said = serde_json::json!({"protocol": 1, "network": "spkcc", "peerId": "other", "base": first, "head": head});
+    let said = serde_json::from_value(said).unwrap();
+    let key = PeerRegistry::key_of(peer);
+    let network = engine.settings.network.clone();
+    assert!(
+        engine
+            .registry
+            .on_answer(&key, &network, Some(&said), Some(head), 1)
+    );
+}
+
+/// A honeycomb sends the blocks at these places of the chain.
+fn send(replica: &mut Replica, places: std::ops::Range<usize>) {
+    let mut events = vec![SourceEventKind::Connected {
+        session: SessionId(1),
+    }];
+    events.extend(chain().blocks[places].iter().map(|fetched| {
+        let block = fetched.block.block();
+        SourceEventKind::Block {
+            number: block.number,
+            operations: block.operations.clone(),
+            timestamp_ms: 5,
+            cursor: SourceCursor {
+                last_index: LastIndex(None),
+                block: block.number,
+            },
+        }
+    }));
+    for event in events {
+        let source = "one".parse().unwrap();
+        replica
+            .on_source(SourceEvent { source, event }, unix_now().as_secs())
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_honeycomb_that_has_fallen_silent_hides_no_head_of_peers() {
+    for is_configured in [true, false] {
+        let home = Home::new();
+        let mut replica = home.started(settings());
+        send(&mut replica, 0..150);
+        let peer: PeerUrl = "http://peer.example:3030".parse().unwrap();
+        let configured = if is_configured {
+            vec![peer.clone()]
+        } else {
+            Vec::new()
+        };
+        let mut engine = engine(sync_settings(&home, &configured), replica);
+        let _ = engine.registry.add(peer.clone(), None, PeerSource::Discovered);
+        says(&mut engine, &peer, at(0), at(499));
+        // It is about to send what comes next.
+        engine.on_status();
+        assert_eq!(engine.wanted, IntervalSet::default());
+        // Its connection stands, and nothing comes.
+        engine.progress.since -= FEED_PATIENCE;
+        engine.on_status();
+        let rest = BlockRange::new(at(150), at(499)).unwrap();
+        assert_eq!(engine.wanted, rest.into(), "configured: {is_configured}");
+        assert_eq!(engine.mode(), SyncMode::Fill);
+    }
+}
