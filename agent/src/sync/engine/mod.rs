@@ -43,7 +43,7 @@ use crate::wire::shapes::SyncMode;
 use ahead::AheadState;
 use boot::Boot;
 use claims::{HeadDoubts, HistoryReach};
-use commands::{GapRun, Registration};
+use commands::{GapRun, Questions, Registration};
 use discovery::{Heard, ListsAsked, Said};
 use front::Handed;
 use history::HistoryState;
@@ -130,6 +130,7 @@ pub struct SyncEngine {
     head_first: Option<BlockRange>,
     boot: Boot,
     run: Option<GapRun>,
+    questions: Questions,
     named: Option<ContentId>,
     naming: bool,
     looking_at_front: bool,
@@ -246,6 +247,7 @@ impl SyncEngine {
             head_first: None,
             boot: Boot::default(),
             run: None,
+            questions: Questions::default(),
             named: None,
             naming: false,
             looking_at_front: false,

@@ -1,8 +1,11 @@
 //! The engine on a replica of the published chain, event by event.
 
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
 use honeygraph_chain::network::CheckpointSchedule;
 use honeygraph_chain::planner::PlannerSettings;
-use honeygraph_chain::quorum::Voters;
+use honeygraph_chain::quorum::{VoterId, Voters};
 
 use super::mode::FEED_PATIENCE;
 use super::*;
@@ -12,7 +15,8 @@ use crate::peers::PeerUrl;
 use crate::peers::address_guard::AddressGuard;
 use crate::peers::client::ClientTimeouts;
 use crate::replica::Replica;
-use crate::test_chain::{Home, at, chain, settings};
+use crate::sync::handle::{NoConsensus, NotAsked};
+use crate::test_chain::{Home, at, chain, number, settings};
 
 /// Settings of a node that knows these peers.
 fn sync_settings(home: &Home, peers: &[PeerUrl]) -> SyncSettings {
@@ -120,4 +124,108 @@ async fn a_honeycomb_that_has_fallen_silent_hides_no_head_of_peers() {
         assert_eq!(engine.wanted, rest.into(), "configured: {is_configured}");
         assert_eq!(engine.mode(), SyncMode::Fill);
     }
+}
+
+/// A voter that answers about blocks once it is let to, and counts the calls.
+struct Voter {
+    url: PeerUrl,
+    calls: watch::Receiver<Calls>,
+    answers: watch::Sender<bool>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Calls {
+    under_way: usize,
+    most: usize,
+    all: usize,
+}
+
+/// A call that is under way.
+struct Call(watch::Sender<Calls>);
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.0.send_modify(|calls| calls.under_way -= 1);
+    }
+}
+
+impl Voter {
+    async fn start() -> Self {
+        let (counted, calls) = watch::channel(Calls::default());
+        let (answers, may_answer) = watch::channel(false);
+        let hash = get(async move || {
+            counted.send_modify(|calls| {
+                calls.under_way += 1;
+                calls.all += 1;
+                calls.most = calls.most.max(calls.under_way);
+            });
+            let _call = Call(counted.clone());
+            let _ = may_answer.clone().wait_for(|may| *may).await;
+            StatusCode::NOT_FOUND
+        });
+        let router = Router::new().route("/api/sync/hash/{block}", hash);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self {
+            url: format!("http://{address}").parse().unwrap(),
+            calls,
+            answers,
+        }
+    }
+
+    async fn wait_for_calls(&mut self, under_way: usize) {
+        let there = |calls: &Calls| calls.under_way == under_way;
+        self.calls.wait_for(there).await.unwrap();
+    }
+}
+
+/// An engine that runs.
+fn run(settings: SyncSettings, mut replica: Replica) -> SyncHandle {
+    replica.settle().unwrap();
+    let store = replica.store().clone();
+    let (outbox, _) = mpsc::unbounded_channel();
+    let (replica, _) = ReplicaHandle::spawn(replica, outbox);
+    let client = client(&settings);
+    let shutdown = CancellationToken::new();
+    SyncEngine::spawn(settings, replica, store, client, Metrics::new(), shutdown)
+        .unwrap()
+        .0
+}
+
+#[tokio::test]
+async fn strangers_have_the_voters_asked_about_few_blocks_at_a_time() {
+    let home = Home::new();
+    let mut voter = Voter::start().await;
+    let id = VoterId("voter".to_owned());
+    let settings_of_node = SyncSettings {
+        voters: Voters::new([(id.clone(), 1)]),
+        peer_voters: vec![(voter.url.clone(), id)],
+        ..sync_settings(&home, std::slice::from_ref(&voter.url))
+    };
+    let sync = run(settings_of_node, home.started(settings()));
+    let undecided = Ok(Err(NoConsensus::Undecided));
+    assert_eq!(sync.consensus(number(1_000_000_000_000)).await, undecided);
+    assert_eq!(voter.calls.borrow().all, 0);
+
+    let ask = |block: u64| {
+        let sync = sync.clone();
+        async move { sync.consensus(number(block)).await }
+    };
+    let mut asked: tokio::task::JoinSet<_> = (1..=300).map(ask).collect();
+    for _ in 0..292 {
+        assert_eq!(asked.join_next().await.unwrap().unwrap(), Err(NotAsked::Busy));
+    }
+    voter.wait_for_calls(8).await;
+    // Nobody is asked for those who wait no more.
+    asked.shutdown().await;
+    voter.wait_for_calls(0).await;
+    // Nor, however fast the voter answers, more often than a few times a second.
+    voter.answers.send_replace(true);
+    let mut answered = 0;
+    for block in 301..=600 {
+        answered += u64::from(ask(block).await == undecided);
+    }
+    assert!((1..100).contains(&answered), "{answered}");
+    assert_eq!(voter.calls.borrow().most, 8);
 }
