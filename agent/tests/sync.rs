@@ -145,6 +145,45 @@ async fn holes_and_an_outage_are_healed_from_several_peers() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_fetches_on_request_alone_fills_the_gap_it_is_asked_for_and_no_other() {
+    let (network, first) = network_with(400).await;
+    let url = first.url();
+    leave_late(&network, &url).await;
+    let start = network.first_block();
+    let gaps = [(10, 20), (220, 250)]
+        .map(|(from, to)| BlockRange::new(start.saturating_add(from), start.saturating_add(to)).unwrap());
+    {
+        let data = network.directory("late").join("data");
+        let (_, mut writer, _) = Store::open(&data, &StoreSettings::default()).unwrap();
+        let mut transaction = writer.begin();
+        gaps.map(|gap| transaction.remove_blocks(gap));
+        transaction.commit().unwrap();
+    }
+    let node = network
+        .node("late", &["--peers", &url, "--sync-enabled", "false"])
+        .await;
+    let request = reqwest::Client::new()
+        .post(format!("{}/api/sync/sync-gaps", node.url()))
+        .json(&serde_json::json!({"gaps": [{"start": gaps[1].start(), "end": gaps[1].end()}]}));
+    let answer: serde_json::Value = request.send().await.unwrap().json().await.unwrap();
+    let results = &answer["results"];
+    assert_eq!(
+        (
+            &results["totalGaps"],
+            &results["syncedBlocks"],
+            &results["failedBlocks"]
+        ),
+        (&1.into(), &gaps[1].len().into(), &0.into()),
+        "{answer}"
+    );
+    expect_fetched(&node, gaps[1].len()).await;
+    let status = node.running.status().borrow().clone();
+    assert_eq!(gaps.map(|gap| missing(&status, gap)), [gaps[0].len(), 0]);
+    node.stop().await;
+    first.stop().await;
+}
+
 /// What a node says of itself on a path of its public listener.
 async fn ask(node: &TestNode, path: &str) -> serde_json::Value {
     let url = format!("{}{path}", node.url());

@@ -11,6 +11,7 @@ use honeygraph_chain::peer::PeerId;
 use honeygraph_chain::{BlockNumber, BlockRange};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use super::wanted::common;
 use super::{Done, SyncEngine, unix_now};
 use crate::peers::address_guard::AddressRefused;
 use crate::peers::registry::NotAdded;
@@ -60,10 +61,19 @@ impl Default for Questions {
 /// A run that somebody waits for.
 #[derive(Debug)]
 pub(super) struct GapRun {
+    /// What it is to bring, and what of that is still missing.
+    asked: IntervalSet,
     missing: IntervalSet,
     results: SyncResults,
     last_progress: Instant,
     reply: oneshot::Sender<SyncGapsAnswer>,
+}
+
+impl GapRun {
+    /// What it is to bring.
+    pub(super) const fn asked(&self) -> &IntervalSet {
+        &self.asked
+    }
 }
 
 /// A peer that somebody registers, and whether its address may be dialled.
@@ -166,12 +176,9 @@ impl SyncEngine {
             let _ = reply.send(SyncGapsAnswer::in_progress());
             return;
         }
-        let missing: IntervalSet = match only {
+        let missing = match only {
             None => self.wanted.clone(),
-            Some(ranges) => ranges
-                .into_iter()
-                .flat_map(|range| self.wanted.present_in(range).collect::<Vec<_>>())
-                .collect(),
+            Some(ranges) => common(&self.wanted, &ranges.into_iter().collect()),
         };
         if missing.is_empty() {
             let _ = reply.send(SyncGapsAnswer::no_gaps());
@@ -182,14 +189,14 @@ impl SyncEngine {
             ..SyncResults::default()
         };
         self.run = Some(GapRun {
+            asked: missing.clone(),
             missing,
             results,
             last_progress: Instant::now(),
             reply,
         });
-        self.wanted = IntervalSet::default();
         self.next_probe = Instant::now();
-        self.on_status();
+        self.fetch_missing(false);
     }
 
     /// Counts blocks that came from a peer for the run that is on.
@@ -210,11 +217,7 @@ impl SyncEngine {
     /// Ends the run that is on, once everything is there or nothing comes any more.
     pub(super) fn check_run(&mut self) {
         let Some(run) = &mut self.run else { return };
-        let still: IntervalSet = run
-            .missing
-            .iter()
-            .flat_map(|range| self.wanted.present_in(range).collect::<Vec<_>>())
-            .collect();
+        let still = common(&run.missing, &self.wanted);
         let elsewhere = run.missing.block_count().saturating_sub(still.block_count());
         if elsewhere > 0 {
             // Sources brought these.
@@ -229,6 +232,7 @@ impl SyncEngine {
             let peers: BTreeMap<_, _> = std::mem::take(&mut run.results.peers);
             run.results.peers = peers.into_iter().filter(|(_, blocks)| *blocks > 0).collect();
             let _ = run.reply.send(SyncGapsAnswer::done(run.results));
+            self.fetch_missing(false);
         }
     }
 }

@@ -125,7 +125,9 @@ pub struct SyncEngine {
     claimed_base: Option<BlockNumber>,
     doubts: HeadDoubts,
     ledger: BlameLedger,
+    /// Every block that is missing, and those of them that the planner was told to fetch.
     wanted: IntervalSet,
+    fetching: IntervalSet,
     /// What of it is wanted at the head, before all else.
     head_first: Option<BlockRange>,
     boot: Boot,
@@ -244,6 +246,7 @@ impl SyncEngine {
             doubts: HeadDoubts::default(),
             ledger: BlameLedger::new(LEDGER),
             wanted: IntervalSet::default(),
+            fetching: IntervalSet::default(),
             head_first: None,
             boot: Boot::default(),
             run: None,

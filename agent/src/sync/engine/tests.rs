@@ -17,6 +17,7 @@ use crate::peers::client::ClientTimeouts;
 use crate::replica::Replica;
 use crate::sync::handle::{NoConsensus, NotAsked};
 use crate::test_chain::{Home, at, chain, number, settings};
+use crate::wire::shapes::SyncGapsAnswer;
 
 /// Settings of a node that knows these peers.
 fn sync_settings(home: &Home, peers: &[PeerUrl]) -> SyncSettings {
@@ -228,4 +229,75 @@ async fn strangers_have_the_voters_asked_about_few_blocks_at_a_time() {
     }
     assert!((1..100).contains(&answered), "{answered}");
     assert_eq!(voter.calls.borrow().most, 8);
+}
+
+/// An engine whose replica has the first 150 blocks, and that knows a peer with 500.
+fn behind(home: &Home, enabled: bool) -> SyncEngine {
+    let mut replica = home.started(settings());
+    let first = &chain().blocks[..150];
+    replica.extend(&"a".parse().unwrap(), first).unwrap();
+    let peer: PeerUrl = "http://peer.example:3030".parse().unwrap();
+    let settings = SyncSettings {
+        enabled,
+        ..sync_settings(home, std::slice::from_ref(&peer))
+    };
+    let mut engine = engine(settings, replica);
+    says(&mut engine, &peer, at(0), at(499));
+    let key = PeerRegistry::key_of(&peer);
+    let profile = engine.registry.get(&key).unwrap().profile.unwrap();
+    let seen = Event::PeerSeen {
+        peer: key.clone(),
+        profile,
+        score: engine.scores.get(&key),
+    };
+    engine.step(seen);
+    engine.on_status();
+    engine
+}
+
+/// Asks for a run over some blocks. Dropping what it gives is going away.
+fn ask_for_run(
+    engine: &mut SyncEngine,
+    only: Option<Vec<BlockRange>>,
+) -> tokio::sync::oneshot::Receiver<SyncGapsAnswer> {
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    engine.on_command(SyncCommand::SyncGaps { only, reply });
+    answer
+}
+
+#[tokio::test]
+async fn a_run_over_a_known_gap_detects_no_other_one() {
+    let home = Home::new();
+    let mut engine = behind(&home, true);
+    assert_eq!((engine.wanted.run_count(), engine.gaps_detected), (1, 1));
+    for _ in 0..2 {
+        drop(ask_for_run(&mut engine, None));
+        assert!(engine.run.is_some());
+        engine.check_run();
+        assert!(engine.run.is_none());
+        engine.on_status();
+    }
+    assert_eq!(engine.gaps_detected, 1);
+    assert!(
+        !engine.requests.is_empty(),
+        "the run took away what is fetched anyway"
+    );
+}
+
+#[tokio::test]
+async fn a_run_fetches_what_it_is_asked_for_and_ends() {
+    let home = Home::new();
+    let mut engine = behind(&home, false);
+    assert_eq!(engine.planner.wanted(), &IntervalSet::default());
+    let asked = BlockRange::new(at(200), at(220)).unwrap();
+    let answer = ask_for_run(&mut engine, Some(vec![asked]));
+    assert_eq!(engine.planner.wanted(), &asked.into());
+    assert_eq!(engine.requests.len(), 1);
+    // Nor does what becomes known meanwhile make it more.
+    engine.on_status();
+    assert_eq!(engine.planner.wanted(), &asked.into());
+    drop(answer);
+    engine.check_run();
+    assert_eq!(engine.planner.wanted(), &IntervalSet::default());
+    assert!(engine.requests.is_empty(), "a run that is over goes on fetching");
 }

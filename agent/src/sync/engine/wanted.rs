@@ -54,20 +54,10 @@ impl SyncEngine {
             .filter(|gap| is_gap(gap) && self.wanted.present_in(*gap).next().is_none());
         self.gaps_detected += new_gaps.count() as u64;
         let head_first = Self::head_first(&status, &missing);
-        if missing != self.wanted || head_first != self.head_first {
-            self.head_first = head_first;
-            self.wanted = missing.clone();
-            let fetching = if self.settings.enabled || self.run.is_some() {
-                missing
-            } else {
-                IntervalSet::default()
-            };
-            self.step(Event::WantedChanged {
-                missing: fetching,
-                near_from: committed.next(),
-                head_first,
-            });
-        }
+        let head_moved = head_first != self.head_first;
+        self.wanted = missing;
+        self.head_first = head_first;
+        self.fetch_missing(head_moved);
         if self
             .claimed_base
             .is_some_and(|base| base < position.history_start)
@@ -79,6 +69,25 @@ impl SyncEngine {
             self.committed = committed;
             self.step(Event::CommitFrontMoved { front: committed });
         }
+    }
+
+    /// Tells the planner what to fetch, where that is news: all that is missing, or without `SYNC_ENABLED` what a run
+    /// was asked for of it.
+    pub(super) fn fetch_missing(&mut self, head_moved: bool) {
+        let fetching = match &self.run {
+            _ if self.settings.enabled => self.wanted.clone(),
+            Some(run) => common(&self.wanted, run.asked()),
+            None => IntervalSet::default(),
+        };
+        if fetching == self.fetching && !head_moved {
+            return;
+        }
+        self.fetching = fetching.clone();
+        self.step(Event::WantedChanged {
+            missing: fetching,
+            near_from: self.height().next(),
+            head_first: self.head_first,
+        });
     }
 
     /// Every block that the replica wants and does not have, up to the head that it can know of.
@@ -262,6 +271,11 @@ impl SyncEngine {
             .filter_map(|profile| profile.available)
             .map(BlockRange::start)
     }
+}
+
+/// The blocks that are in both sets.
+pub(super) fn common(one: &IntervalSet, other: &IntervalSet) -> IntervalSet {
+    one.iter().flat_map(|range| other.present_in(range)).collect()
 }
 
 /// The first block after the last full state.
