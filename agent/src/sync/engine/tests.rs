@@ -14,7 +14,8 @@ use crate::ingest::{LastIndex, SessionId, SourceCursor, SourceEvent, SourceEvent
 use crate::peers::PeerUrl;
 use crate::peers::address_guard::AddressGuard;
 use crate::peers::client::ClientTimeouts;
-use crate::replica::Replica;
+use crate::replica::{ExtendOutcome, Replica};
+use crate::sync::fetch::Fetched;
 use crate::sync::handle::{NoConsensus, NotAsked};
 use crate::test_chain::{Home, at, chain, number, settings};
 use crate::wire::shapes::SyncGapsAnswer;
@@ -300,4 +301,30 @@ async fn a_run_fetches_what_it_is_asked_for_and_ends() {
     engine.check_run();
     assert_eq!(engine.planner.wanted(), &IntervalSet::default());
     assert!(engine.requests.is_empty(), "a run that is over goes on fetching");
+}
+
+#[tokio::test]
+async fn a_run_of_which_nothing_was_applied_counts_for_nothing() {
+    let home = Home::new();
+    let mut engine = behind(&home, false);
+    let range = BlockRange::new(at(150), at(199)).unwrap();
+    let mut answer = ask_for_run(&mut engine, Some(vec![range]));
+    let blocks = chain().blocks[150..200].iter().cloned().map(Fetched::Linked);
+    let run = Run {
+        peer: "a".parse().unwrap(),
+        blocks: blocks.collect(),
+    };
+    // A hold came between the hand-over and its turn.
+    let (applied, committed) = (at(149), at(149));
+    engine.on_handed(Handed {
+        run,
+        range,
+        outcome: ExtendOutcome::Accepted { applied, committed },
+    });
+    assert_eq!(engine.needed_bytes, 0);
+    engine.check_run();
+    assert!(answer.try_recv().is_err(), "the run ended without a block");
+    // It is handed over again after that.
+    assert_eq!(engine.front_next, at(150));
+    assert_eq!(engine.buffer.take(at(150)).unwrap().range(), Some(range));
 }
