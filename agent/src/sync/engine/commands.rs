@@ -181,7 +181,7 @@ impl SyncEngine {
             Some(ranges) => common(&self.wanted, &ranges.into_iter().collect()),
         };
         if missing.is_empty() {
-            let _ = reply.send(SyncGapsAnswer::no_gaps());
+            let _ = reply.send(SyncGapsAnswer::done(SyncResults::default()));
             return;
         }
         let results = SyncResults {

@@ -18,7 +18,7 @@ use crate::replica::{ExtendOutcome, Replica};
 use crate::sync::fetch::Fetched;
 use crate::sync::handle::{NoConsensus, NotAsked};
 use crate::test_chain::{Home, at, chain, number, settings};
-use crate::wire::shapes::SyncGapsAnswer;
+use crate::wire::shapes::{SyncGapsAnswer, SyncResults};
 
 /// Settings of a node that knows these peers.
 fn sync_settings(home: &Home, peers: &[PeerUrl]) -> SyncSettings {
@@ -327,4 +327,13 @@ async fn a_run_of_which_nothing_was_applied_counts_for_nothing() {
     // It is handed over again after that.
     assert_eq!(engine.front_next, at(150));
     assert_eq!(engine.buffer.take(at(150)).unwrap().range(), Some(range));
+}
+
+#[tokio::test]
+async fn a_run_over_gaps_that_are_none_has_empty_results() {
+    let home = Home::new();
+    let mut engine = behind(&home, true);
+    let here = BlockRange::new(at(10), at(20)).unwrap();
+    let answer = ask_for_run(&mut engine, Some(vec![here])).await;
+    assert_eq!(answer.unwrap(), SyncGapsAnswer::done(SyncResults::default()));
 }
