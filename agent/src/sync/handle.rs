@@ -187,7 +187,7 @@ impl SyncHandle {
     }
 
     /// Looks for peers now: at these honeycomb nodes and the configured ones, and in the peers' own lists.
-    /// Gives the number of peers that are known afterwards.
+    /// Gives the number of peers that are known once all of their lists have come, or not in time.
     pub async fn discover(&self, nodes: Vec<PeerEntry>) -> Result<usize, SyncGone> {
         self.ask(|reply| SyncCommand::Discover { nodes, reply }).await
     }

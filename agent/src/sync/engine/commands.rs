@@ -104,9 +104,10 @@ impl SyncEngine {
                 let named = nodes.iter().filter_map(|node| node.url.parse().ok());
                 let may_reach = |url: &PeerUrl| self.client.may_reach(url).is_ok();
                 let named: Vec<_> = named.filter(may_reach).take(NODES_ASKED).collect();
-                self.ask_honeycombs(named, PeerSource::Discovered);
-                self.discover();
-                let _ = reply.send(self.registry.len());
+                let waiting = Arc::new(reply);
+                self.ask_honeycombs(named, PeerSource::Discovered, Some(&waiting));
+                self.discover(Some(&waiting));
+                self.tell_peers(waiting);
             }
             SyncCommand::SyncGaps { only, reply } => self.begin_run(only, reply),
             SyncCommand::Consensus { block, reply } => self.ask_about(block, reply),

@@ -367,7 +367,7 @@ impl SyncEngine {
         }
         if now >= self.next_discovery {
             self.next_discovery = now + self.settings.discovery_interval;
-            self.discover();
+            self.discover(None);
         }
         if now >= self.next_persist {
             self.next_persist = now + PERSIST_INTERVAL;

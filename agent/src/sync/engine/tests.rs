@@ -337,3 +337,40 @@ async fn a_run_over_gaps_that_are_none_has_empty_results() {
     let answer = ask_for_run(&mut engine, Some(vec![here])).await;
     assert_eq!(answer.unwrap(), SyncGapsAnswer::done(SyncResults::default()));
 }
+
+#[tokio::test]
+async fn who_looks_for_peers_is_told_how_many_are_known_once_every_list_has_come() {
+    let home = Home::new();
+    let list = serde_json::json!([
+        {"id": "one", "url": "http://one.example:3030"},
+        {"id": "two", "url": "http://two.example:3030"}
+    ]);
+    let lists = Router::new().route("/api/honeygraph-peers", get(async move || axum::Json(list)));
+    let mut honeycombs: Vec<PeerUrl> = Vec::new();
+    for router in [lists, Router::new()] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        honeycombs.push(format!("http://{address}").parse().unwrap());
+    }
+    let settings_of_node = SyncSettings {
+        honeycomb_nodes: honeycombs,
+        ..sync_settings(&home, &[])
+    };
+    let mut engine = engine(settings_of_node, home.started(settings()));
+    let (reply, mut answer) = tokio::sync::oneshot::channel();
+    let nodes = Vec::new();
+    engine.on_command(SyncCommand::Discover { nodes, reply });
+    for _ in 0..2 {
+        assert!(answer.try_recv().is_err(), "answered before every list came");
+        let done = engine.tasks.join_next().await.unwrap().unwrap();
+        engine.on_done(done);
+    }
+    assert_eq!(answer.await, Ok(2));
+    // Nobody is there to be asked.
+    engine.settings.honeycomb_nodes.clear();
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    let nodes = Vec::new();
+    engine.on_command(SyncCommand::Discover { nodes, reply });
+    assert_eq!(answer.await, Ok(2));
+}
