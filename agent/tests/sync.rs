@@ -157,7 +157,9 @@ async fn a_node_that_fetches_on_request_alone_fills_the_gap_it_is_asked_for_and_
         let data = network.directory("late").join("data");
         let (_, mut writer, _) = Store::open(&data, &StoreSettings::default()).unwrap();
         let mut transaction = writer.begin();
-        gaps.map(|gap| transaction.remove_blocks(gap));
+        for gap in gaps {
+            transaction.remove_blocks(gap);
+        }
         transaction.commit().unwrap();
     }
     let node = network
