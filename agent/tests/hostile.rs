@@ -5,6 +5,7 @@
 //! | bad input | to the API | from a source | from a peer |
 //! |---|---|---|---|
 //! | truncated, oversized, of a wrong type, not UTF-8, deeply nested | `bad_requests_..` | `a_source_..`, `ingest/tests.rs` | `answers_..`, `wrong_blocks_..`, `false_descriptions_..` |
+//! | blocks larger than was booked for them | | | `no_more_is_held_..` |
 //! | compressed bomb | `bad_requests_..`, `memory_..` | no compression is spoken | `memory_..` |
 //! | frames out of order, no end frame, wrong checksum or count, cut off | | | `answers_..`; each byte: `wire/batch/tests.rs` |
 //! | another number, broken link, wrong hash, hole in `index` | | `ingest/assembler/tests.rs` | `wrong_blocks_..` |

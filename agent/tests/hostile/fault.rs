@@ -29,6 +29,8 @@ pub(crate) enum Fault {
     ClosesEarly,
     /// A body that decompresses to gigabytes.
     Bomb,
+    /// Blocks as large as the format allows, and no end.
+    LargeBlocks,
     /// A frame that says it has 4 GiB.
     HugeFrame,
     /// A page of HTML with status 200.
@@ -90,6 +92,8 @@ pub(crate) enum OlderFault {
     OtherOperations(BlockNumber),
     /// A block with the number of another one.
     OtherNumber(BlockNumber),
+    /// Blocks with a string as long as an answer may be.
+    LargeBlocks,
 }
 
 /// What is wrong with a description of a peer.

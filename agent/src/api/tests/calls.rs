@@ -185,7 +185,7 @@ async fn consensus_is_what_the_voters_say() {
         (NoConsensus::Undecided, "undecided"),
         (NoConsensus::Conflict, "conflict"),
     ] {
-        *node.sync.consensus.lock().unwrap() = Err(why);
+        *node.sync.consensus.lock().unwrap() = Ok(Err(why));
         let answer = node.get("/api/sync/consensus/7").await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND);
         assert_eq!(
@@ -194,15 +194,19 @@ async fn consensus_is_what_the_voters_say() {
         );
     }
     let block_hash = chain().blocks[0].block.hash();
-    *node.sync.consensus.lock().unwrap() = Ok(ConsensusFound {
+    *node.sync.consensus.lock().unwrap() = Ok(Ok(ConsensusFound {
         block_hash,
         voters: vec!["one".to_owned()],
         confidence: 0.75,
-    });
+    }));
     assert_eq!(
         node.get("/api/sync/consensus/7").await.good(),
         json!({"blockNum": 7, "consensus": {"blockHash": block_hash.to_string(), "peers": ["one"], "confidence": 0.75}})
     );
+    *node.sync.consensus.lock().unwrap() = Err(NotAsked::Busy);
+    let answer = node.get("/api/sync/consensus/7").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.headers["retry-after"], "1");
 }
 
 #[tokio::test]
