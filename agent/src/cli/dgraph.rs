@@ -20,9 +20,8 @@ use crate::dgraph::client::DgraphClient;
 use crate::dgraph::job::{Job, JobState, LogEnds, Order};
 use crate::dgraph::projection::cluster::Cluster as _;
 use crate::dgraph::projection::{
-    AdvanceError, ErrorPolicy, Progress as Step, Projection, ProjectionStore, Verification, Verified,
+    AdvanceError, ErrorPolicy, Progress as Step, Projection, ProjectionStore, Verification, Verified, WriterName, clear,
 };
-use crate::dgraph::service::clear;
 use crate::store::{Store, StoreError};
 
 /// Longest wait for one answer of the node.
@@ -280,15 +279,15 @@ impl Here {
         let mut job = Job::new(1, order);
         let client = DgraphClient::new(self.dgraph.client.clone())?;
         let network = &self.config.network.name;
+        let writer = crate::node::peer_id(&self.config, &self.config.node.data_dir)?;
+        let writer: WriterName = writer.to_string().parse()?;
         match order {
-            Order::Rebuild { drop: true } => clear(&client, network).await?,
+            Order::Rebuild { drop: true } => clear(&client, network, &writer).await?,
             Order::Verify { repair: false } if client.network_node().await?.network.is_none() => {
                 anyhow::bail!("Dgraph holds nothing of this network; `dgraph rebuild` fills it");
             }
             _ => {}
         }
-        let writer = crate::node::peer_id(&self.config, &self.config.node.data_dir)?;
-        let writer = writer.to_string().parse()?;
         let target = ProjectionStore::open(client, network, &writer).await?;
         let settings = crate::node::projection_settings(&self.dgraph);
         let mut projection = Projection::new(target.into(), self.store.clone(), settings);

@@ -9,11 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::{DgraphClient, Query};
 use super::job::{JobState, Jobs, Order};
-use super::projection::cluster::Cluster as _;
 use super::projection::region::NETWORK_NODE;
 use super::projection::{
     AdvanceError, ErrorPolicy, Progress, Projection, ProjectionError, ProjectionSettings, ProjectionStore,
-    StateCursor, WriterName,
+    StateCursor, WriterName, clear,
 };
 use super::status::{ProjectionMismatch, ProjectionStatus};
 use crate::metrics::{Metrics, ProjectionOutcome};
@@ -51,6 +50,13 @@ impl ProjectionService {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.drop_for_job() => {}
+            }
+            if self.jobs.wants_drop() {
+                let wait = waits.next().unwrap_or(LONGEST_WAIT);
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(wait) => continue,
+                }
             }
             let opened = tokio::select! {
                 () = stop.cancelled() => return,
@@ -101,16 +107,21 @@ impl ProjectionService {
         }
     }
 
-    /// Takes everything away that stands in Dgraph, where a job asks for it.
+    /// Takes everything away that stands in Dgraph, where a job asks for it; it is asked for still where Dgraph
+    /// would not do it now.
     async fn drop_for_job(&self) {
         if !self.jobs.wants_drop() {
             return;
         }
-        match clear(&self.client, &self.network).await {
-            Ok(()) => self.jobs.note(|job| {
+        match clear(&self.client, &self.network, &self.writer).await {
+            // Somebody else does it, or has done it.
+            Ok(()) | Err(ProjectionError::Clearing { .. }) => self.jobs.note(|job| {
                 job.state = JobState::Running;
                 job.is_dropped = true;
             }),
+            Err(error) if error.policy() == ErrorPolicy::RetryLater => {
+                self.jobs.note(|job| job.error = Some(error.to_string()));
+            }
             Err(error) => self.jobs.fail(error),
         }
     }
@@ -185,18 +196,6 @@ impl ProjectionService {
             other => status.last_error = Some(other.to_string()),
         });
     }
-}
-
-/// Takes everything away that stands in a Dgraph namespace, unless it is another network's. What other writers
-/// are about to write there is refused: they open it again.
-pub async fn clear(client: &DgraphClient, network: &NetworkName) -> Result<(), ProjectionError> {
-    let node = client.network_node().await?;
-    if let Some(found) = node.network.filter(|found| found != network.as_str()) {
-        let ours = network.to_string();
-        return Err(ProjectionError::OtherNetwork { found, ours });
-    }
-    tracing::warn!("everything in dgraph is taken away, because a person asked for it");
-    Ok(client.drop_all().await?)
 }
 
 fn mismatch_of(progress: &Progress) -> Option<ProjectionMismatch> {

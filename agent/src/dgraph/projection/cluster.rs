@@ -26,6 +26,9 @@ pub trait Cluster: Clone + Send + Sync + 'static {
     /// Adds to the schema.
     fn alter(&self, schema: &str) -> impl Future<Output = Result<(), DgraphError>> + Send;
 
+    /// Takes a predicate away from every node of the namespace and from its schema.
+    fn drop_predicate(&self, predicate: &str) -> impl Future<Output = Result<(), DgraphError>> + Send;
+
     /// Takes uids that no one else will be given.
     fn allocate_uids(
         &self,
@@ -194,6 +197,10 @@ impl Cluster for DgraphClient {
 
     async fn alter(&self, schema: &str) -> Result<(), DgraphError> {
         Self::alter(self, schema).await
+    }
+
+    async fn drop_predicate(&self, predicate: &str) -> Result<(), DgraphError> {
+        Self::drop_predicate(self, predicate).await
     }
 
     async fn allocate_uids(&self, count: u64) -> Result<RangeInclusive<Uid>, DgraphError> {

@@ -57,6 +57,15 @@ pub enum ProjectionError {
         /// What Dgraph said.
         reason: String,
     },
+    /// Everything is being taken away.
+    #[error(
+        "`{by}` is taking everything away that stands in this dgraph namespace (`dgraph rebuild --drop`); \
+         if it will not come back to end that, run the same here"
+    )]
+    Clearing {
+        /// The writer that does it.
+        by: String,
+    },
     /// What was opened is gone: Dgraph was wiped, replaced, or migrated.
     #[error("dgraph no longer holds what was opened: {0}")]
     Gone(String),
@@ -81,7 +90,7 @@ impl ProjectionError {
                 | DgraphError::Unauthenticated { .. }
                 | DgraphError::Refused { .. } => ErrorPolicy::Refuse,
             },
-            Self::SchemaBusy(_) => ErrorPolicy::RetryLater,
+            Self::SchemaBusy(_) | Self::Clearing { .. } => ErrorPolicy::RetryLater,
             Self::NewerSchema { .. } | Self::OtherNetwork { .. } | Self::LeaseRefused { .. } => {
                 ErrorPolicy::Refuse
             }

@@ -5,6 +5,7 @@
 //! fails.
 
 pub mod claim;
+mod clear;
 pub mod cluster;
 mod compare;
 pub mod cursor;
@@ -35,6 +36,7 @@ mod schedule;
 mod tests;
 
 pub use claim::ClaimOutcome;
+pub use clear::clear;
 pub use cursor::{Cursor, StateCursor};
 pub use error::{ErrorPolicy, ProjectionError};
 pub use log::{CHANGED_BLOCKS_MAX, log_ends};

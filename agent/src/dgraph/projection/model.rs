@@ -268,6 +268,16 @@ impl Cluster for Model {
         Ok(())
     }
 
+    async fn drop_predicate(&self, predicate: &str) -> Result<(), DgraphError> {
+        self.pause().await;
+        let mut state = self.lock();
+        state.facts.retain(|(_, name), _| name != predicate);
+        state.schema.remove(predicate);
+        state.clock += 1;
+        state.altered = state.clock;
+        Ok(())
+    }
+
     async fn allocate_uids(&self, count: u64) -> Result<RangeInclusive<Uid>, DgraphError> {
         self.pause().await;
         let mut state = self.lock();

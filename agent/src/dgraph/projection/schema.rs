@@ -98,8 +98,13 @@ pub struct Migration {
 impl Migration {
     /// What Dgraph is told.
     pub fn schema(&self) -> String {
+        Self::text(self.declares)
+    }
+
+    /// Declarations, as Dgraph is told them.
+    pub(super) fn text<'a>(declares: impl IntoIterator<Item = &'a Declaration>) -> String {
         let mut text = String::new();
-        for (name, kind) in self.declares {
+        for (name, kind) in declares {
             // Writing to a string does not fail.
             let _ = writeln!(text, "{name}: {kind} .");
         }
@@ -147,6 +152,9 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
         (p::FORK_ANCESTOR_HASH, "string"),
     ],
 }];
+
+/// In the place of a version: the namespace is being cleared.
+pub const CLEARING: u32 = 0;
 
 /// The newest version.
 pub const VERSION: u32 = MIGRATIONS[MIGRATIONS.len() - 1].to;

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::claim::{Claim, ClaimOutcome, Watch};
+use super::clear::clear;
 use super::cluster::{Attempt, Cluster, Expected, NetworkNode};
 use super::cursor::Cursor;
 use super::error::ProjectionError;
@@ -237,6 +238,7 @@ impl<C: Cluster> ProjectionStore<C> {
     fn read(&self, node: &NetworkNode) -> Result<Cursor, ProjectionError> {
         match Standing::of(node, &self.0.network)? {
             Standing::Empty => Err(ProjectionError::Gone("it is empty".to_owned())),
+            Standing::Clearing { by } => Err(ProjectionError::Clearing { by }),
             Standing::At { version, .. } if version != schema::VERSION => Err(ProjectionError::Gone(
                 format!("its schema version is {version}, not {}", schema::VERSION),
             )),
@@ -278,13 +280,22 @@ impl<C: Cluster> ProjectionStore<C> {
 }
 
 /// A text that no other step has, which people can read.
-fn mark(writer: &WriterName) -> String {
+pub(super) fn mark(writer: &WriterName) -> String {
     format!("{writer} {}", uuid::Uuid::new_v4().simple())
+}
+
+/// The writer that a mark names.
+pub(super) fn writer_of(mark: &str) -> &str {
+    mark.rsplit_once(' ').map_or(mark, |(writer, _)| writer)
 }
 
 /// Whose a Dgraph is.
 enum Standing {
     Empty,
+    /// Somebody takes everything away.
+    Clearing {
+        by: String,
+    },
     At { version: u32, key: UidKey },
 }
 
@@ -297,6 +308,10 @@ impl Standing {
                     found: network.clone(),
                     ours: ours.to_string(),
                 });
+            }
+            (Some(_), Some(schema::CLEARING), _) => {
+                let by = node.applied_by.as_deref().map_or("", writer_of).to_owned();
+                return Ok(Self::Clearing { by });
             }
             (Some(_), Some(version), Some(key)) => (version, key),
             _ => {
@@ -327,6 +342,12 @@ async fn prepare<C: Cluster>(
         let node = cluster.network_node().await?;
         let (version, known) = match Standing::of(&node, network)? {
             Standing::Empty => (0, None),
+            // It was interrupted: who began it ends it.
+            Standing::Clearing { by } if by == writer.as_str() => {
+                clear(cluster, network, writer).await?;
+                continue;
+            }
+            Standing::Clearing { by } => return Err(ProjectionError::Clearing { by }),
             Standing::At { version, key } => (version, Some(key)),
         };
         let Some(migration) = schema::pending(version).first() else {
@@ -375,7 +396,7 @@ const BUSY: [&str; 3] = [
     "indexing in progress",
 ];
 
-fn busy(error: DgraphError) -> ProjectionError {
+pub(super) fn busy(error: DgraphError) -> ProjectionError {
     match error {
         DgraphError::Refused { message, .. } if BUSY.iter().any(|text| message.contains(text)) => {
             ProjectionError::SchemaBusy(message)
@@ -393,7 +414,7 @@ const LEASE: u64 = 1 << 58;
 
 /// Writes; leases the uids first where Dgraph does not know them yet: a new cluster, or one whose zero lost
 /// its memory.
-async fn write_leased<C: Cluster>(
+pub(super) async fn write_leased<C: Cluster>(
     cluster: &C,
     expected: &Expected,
     mutation: &Mutation,
