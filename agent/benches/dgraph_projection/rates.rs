@@ -9,8 +9,8 @@ use honeygraph_agent::dgraph::job::Jobs;
 use honeygraph_agent::dgraph::projection::region::NETWORK_NODE;
 use honeygraph_agent::dgraph::projection::target::Target;
 use honeygraph_agent::dgraph::projection::{
-    AdvanceError, BlockNode, ClaimOutcome, Cursor, Progress, Projection, ProjectionError, ProjectionSettings,
-    ProjectionStore, Region, StateCursor, StepOutcome, StoodBlock, StoodCheckpoint, StoredState, Writers,
+    AdvanceError, BlockNode, ClaimOutcome, Cursor, Mark, Progress, Projection, ProjectionError, ProjectionSettings,
+    ProjectionStore, Region, StateCursor, StepOutcome, StoodBlock, StoodCheckpoint, StoredState, WriterName, Writers,
 };
 use honeygraph_agent::replica::ReplicaStatus;
 use honeygraph_chain::{BlockNumber, BlockRange};
@@ -242,6 +242,14 @@ impl Target for Recorder {
 
     async fn cursor(&self) -> Result<Cursor, ProjectionError> {
         Ok(self.written.lock().unwrap().0.clone())
+    }
+
+    async fn last_step(&self) -> Result<(Cursor, Option<Mark>), ProjectionError> {
+        Ok((self.cursor().await?, None))
+    }
+
+    fn writer(&self) -> &WriterName {
+        self.store.writer()
     }
 
     async fn write(

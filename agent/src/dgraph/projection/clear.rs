@@ -9,9 +9,10 @@ use tokio::time::sleep;
 
 use super::cluster::{Cluster, Expected, NetworkNode};
 use super::error::{ErrorPolicy, ProjectionError};
+use super::mark::Mark;
 use super::region::NETWORK_NODE;
 use super::schema::{self, CLEARING, Migration, predicate as p};
-use super::store::{WriterName, busy, mark, write_leased, writer_of};
+use super::store::{WriterName, busy, write_leased};
 use crate::dgraph::client::{DgraphError, Mutation, Value};
 use crate::wire::NetworkName;
 
@@ -39,7 +40,7 @@ async fn begin<C: Cluster>(
     cluster: &C,
     network: &NetworkName,
     writer: &WriterName,
-) -> Result<String, ProjectionError> {
+) -> Result<Mark, ProjectionError> {
     let declares: Vec<_> = schema::MIGRATIONS
         .iter()
         .flat_map(|migration| migration.declares)
@@ -59,7 +60,7 @@ async fn begin<C: Cluster>(
                 .alter(&Migration::text(declares.iter().copied()))
                 .await
                 .map_err(busy)?;
-            let mark = mark(writer);
+            let mark = Mark::new(writer);
             let mut expected = Expected::default();
             expected.push(p::NETWORK, node.network.map(Value::Text));
             expected.push(p::APPLIED_BY, node.applied_by.map(Value::Text));
@@ -83,7 +84,7 @@ async fn begin<C: Cluster>(
     }
 }
 
-async fn drop_predicate<C: Cluster>(cluster: &C, name: &str, mark: &str) -> Result<(), ProjectionError> {
+async fn drop_predicate<C: Cluster>(cluster: &C, name: &str, mark: &Mark) -> Result<(), ProjectionError> {
     let mut waits = cluster.backoff().build();
     loop {
         let attempt = async {
@@ -102,10 +103,10 @@ async fn drop_predicate<C: Cluster>(cluster: &C, name: &str, mark: &str) -> Resu
 }
 
 /// Takes the last facts away: from then on the namespace is an empty one.
-async fn end<C: Cluster>(cluster: &C, mark: &str) -> Result<(), ProjectionError> {
+async fn end<C: Cluster>(cluster: &C, mark: &Mark) -> Result<(), ProjectionError> {
     let mut expected = Expected::default();
     expected.push(p::SCHEMA_VERSION, Some(i64::from(CLEARING).into()));
-    expected.push(p::APPLIED_BY, Some(mark.into()));
+    expected.push(p::APPLIED_BY, Some(mark.as_str().into()));
     let mut mutation = Mutation::new();
     for name in LAST {
         mutation.clear(NETWORK_NODE, name);
@@ -127,11 +128,11 @@ async fn end<C: Cluster>(cluster: &C, mark: &str) -> Result<(), ProjectionError>
 }
 
 /// Refuses to go on with what somebody else does, or has done.
-fn expect_ours(node: &NetworkNode, mark: &str) -> Result<(), ProjectionError> {
-    match node.applied_by.as_deref() {
-        Some(by) if by == mark => Ok(()),
+fn expect_ours(node: &NetworkNode, mark: &Mark) -> Result<(), ProjectionError> {
+    match node.mark() {
+        Some(by) if by == *mark => Ok(()),
         by => Err(ProjectionError::Clearing {
-            by: by.map_or_else(String::new, |by| writer_of(by).to_owned()),
+            by: by.as_ref().map_or("", Mark::writer).to_owned(),
         }),
     }
 }

@@ -7,6 +7,7 @@ use backon::ExponentialBuilder;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::mark::Mark;
 use super::region::NETWORK_NODE;
 use super::schema::predicate as p;
 use crate::dgraph::client::{DgraphClient, DgraphError, Mutation, Query, Reading, Uid, Value};
@@ -80,6 +81,13 @@ pub struct NetworkNode {
     pub claimed_to: Option<i64>,
     /// Until when.
     pub claimed_until: Option<Timestamp>,
+}
+
+impl NetworkNode {
+    /// The mark of the step that was written last.
+    pub fn mark(&self) -> Option<Mark> {
+        self.applied_by.clone().map(Mark::from_text)
+    }
 }
 
 /// Every predicate of [`NetworkNode`].

@@ -35,6 +35,7 @@ struct State {
     altered: u64,
     leased: u64,
     pauses: SmallRng,
+    is_away: bool,
 }
 
 impl Model {
@@ -48,6 +49,7 @@ impl Model {
             altered: 0,
             leased: 10_000,
             pauses: SmallRng::seed_from_u64(seed),
+            is_away: false,
         })))
     }
 
@@ -70,6 +72,11 @@ impl Model {
         state.written.insert(format!("{uid} {predicate}"), at);
         state.facts.insert((uid, predicate.to_owned()), values);
         state.facts.retain(|_, values| !values.is_empty());
+    }
+
+    /// Whether requests that write get lost.
+    pub(crate) fn lose_writes(&self, are_lost: bool) {
+        self.lock().is_away = are_lost;
     }
 
     /// Takes every fact and the schema away; leases stay.
@@ -242,6 +249,12 @@ impl Cluster for Model {
         self.pause().await;
         let (began, attempt) = {
             let state = self.lock();
+            if state.is_away {
+                return Err(DgraphError::Unavailable {
+                    endpoint: "http://model:9080".parse().unwrap(),
+                    reason: "it is away".to_owned(),
+                });
+            }
             let applied = state.holds(expected)?;
             if applied {
                 state.keys(&mutation)?;

@@ -11,8 +11,8 @@ use super::replacement::StoredState;
 use super::schema::predicate as p;
 use super::target::Target;
 use super::{
-    BlockNode, ClaimOutcome, Cursor, Mutation, ProjectionError, ProjectionStore, Region, StepOutcome,
-    StoodBlock, StoodCheckpoint, Uid,
+    BlockNode, ClaimOutcome, Cursor, Mark, Mutation, ProjectionError, ProjectionStore, Region, StepOutcome,
+    StoodBlock, StoodCheckpoint, Uid, WriterName,
 };
 use crate::dgraph::client::Value;
 
@@ -96,6 +96,14 @@ impl Target for ProjectionStore<Model> {
 
     async fn cursor(&self) -> Result<Cursor, ProjectionError> {
         Self::cursor(self).await
+    }
+
+    async fn last_step(&self) -> Result<(Cursor, Option<Mark>), ProjectionError> {
+        Self::last_step(self).await
+    }
+
+    fn writer(&self) -> &WriterName {
+        Self::writer(self)
     }
 
     async fn write(

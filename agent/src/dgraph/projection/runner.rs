@@ -14,7 +14,7 @@ use super::cursor::{Cursor, StateCursor};
 use super::error::{ErrorPolicy, ProjectionError};
 use super::log::{gather, log_ends, survey};
 use super::plan::{Step, next_step};
-use super::replacement::Replacement;
+use super::replacement::{Others, Replacement};
 use super::rewind::Rewinds;
 use super::store::StepOutcome;
 use super::target::Target;
@@ -31,9 +31,6 @@ const IDLE: Duration = Duration::from_secs(10);
 
 /// How often a piece of what stands in Dgraph is compared with the log while there is nothing else to do.
 const VERIFY: Duration = Duration::from_secs(1);
-
-/// How long a replacement of the state by somebody else may stand still before it counts as left.
-const LEFT: Duration = Duration::from_mins(1);
 
 /// Steps that a writer claims at once where others write too, and how long they are its own.
 const CLAIMED_STEPS: u64 = 10;
@@ -123,8 +120,7 @@ pub struct Projection<T> {
     /// Where Dgraph stands, as far as is known; none where it has to be asked.
     pub(super) cursor: Option<Cursor>,
     pub(super) replacement: Option<Replacement>,
-    /// A replacement by somebody else, and since when it stands still.
-    others: Option<(StateCursor, Instant)>,
+    others: Others,
     /// Up to which block this writer claimed the steps.
     claimed: Option<BlockNumber>,
     pub(super) verified: Watched,
@@ -150,7 +146,7 @@ impl<T: Target> Projection<T> {
             settings,
             cursor: None,
             replacement: None,
-            others: None,
+            others: Others::default(),
             claimed: None,
             verified: Watched::default(),
             rewinds: Rewinds::default(),
@@ -351,13 +347,13 @@ impl<T: Target> Projection<T> {
             Step::ReplaceState => {
                 let is_ours = self
                     .replacement
-                    .as_ref()
-                    .is_some_and(|replacement| replacement.state_cursor() == cursor.state);
+                    .as_mut()
+                    .is_some_and(|replacement| replacement.stands_at(&cursor.state));
                 if is_ours {
                     return self.replace_state(&cursor).await;
                 }
-                if self.is_replaced_by_others(&cursor.state) {
-                    return Ok(Progress::Waiting { longest: IDLE });
+                if let Some(instead) = self.is_replaced_by_others(&cursor).await? {
+                    return Ok(instead);
                 }
                 let replacement = Replacement::new(view, position.height);
                 let state = replacement.state_cursor();
@@ -404,28 +400,32 @@ impl<T: Target> Projection<T> {
         }
     }
 
-    /// Whether another writer is writing the state anew, as far as can be told from its going on.
-    fn is_replaced_by_others(&mut self, state: &StateCursor) -> bool {
-        if self.settings.writers == Writers::One || !matches!(state, StateCursor::Replacing { .. }) {
-            return false;
+    /// What to do instead of writing the state anew, where another writer does.
+    async fn is_replaced_by_others(&mut self, cursor: &Cursor) -> Result<Option<Progress>, AdvanceError> {
+        if self.settings.writers == Writers::One || !matches!(cursor.state, StateCursor::Replacing { .. }) {
+            return Ok(None);
         }
-        match &self.others {
-            Some((seen, since)) if seen == state => since.elapsed() < LEFT,
-            _ => {
-                self.others = Some((state.clone(), Instant::now()));
-                true
-            }
+        let (now, mark) = self.target.last_step().await?;
+        if now != *cursor {
+            self.cursor = Some(now);
+            return Ok(Some(Progress::Moved));
         }
+        // Its own is one that it began before it was started again.
+        if mark.as_ref().is_some_and(|mark| mark.writer() == self.target.writer().as_str()) {
+            return Ok(None);
+        }
+        let go_on = self.others.go_on(&cursor.state, mark, Instant::now());
+        Ok(go_on.then_some(Progress::Waiting { longest: IDLE }))
     }
 
     /// The next piece of a state that is written anew.
     async fn replace_state(&mut self, cursor: &Cursor) -> Result<Progress, AdvanceError> {
-        let Some(mut replacement) = self.replacement.take() else {
-            return Ok(Progress::Moved);
-        };
-        let page = match replacement.sweeping() {
+        let page = match self.replacement.as_ref().and_then(Replacement::sweeping) {
             Some(after) => Some(self.target.state_nodes(after).await?),
             None => None,
+        };
+        let Some(mut replacement) = self.replacement.take() else {
+            return Ok(Progress::Moved);
         };
         let (target, before) = (Arc::clone(&self.target), cursor.clone());
         let (replacement, facts, after) = off_thread(move || {
@@ -436,14 +436,21 @@ impl<T: Target> Projection<T> {
             Ok((replacement, facts, after))
         })
         .await?;
-        self.state_nodes = replacement.written();
-        if !matches!(after.state, StateCursor::At(_)) {
-            self.replacement = Some(replacement);
+        self.replacement = Some(replacement);
+        // Others see by its mark that a page without facts was done.
+        if after != *cursor || !facts.is_empty() || self.settings.writers == Writers::Several {
+            self.write(cursor, after, facts).await?;
         }
-        if after == *cursor && facts.is_empty() {
-            return Ok(Progress::Moved);
+        // None where somebody else was faster. After an error the same piece is tried again.
+        if let Some(replacement) = &mut self.replacement {
+            replacement.done();
+            self.state_nodes = replacement.written();
         }
-        self.write(cursor, after, facts).await
+        let is_whole = |cursor: &Cursor| matches!(cursor.state, StateCursor::At(_));
+        if self.cursor.as_ref().is_some_and(is_whole) {
+            self.replacement = None;
+        }
+        Ok(Progress::Moved)
     }
 
     async fn write(

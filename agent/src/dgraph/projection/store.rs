@@ -14,6 +14,7 @@ use super::clear::clear;
 use super::cluster::{Attempt, Cluster, Expected, NetworkNode};
 use super::cursor::Cursor;
 use super::error::ProjectionError;
+use super::mark::Mark;
 use super::region::{NETWORK_NODE, Region, USED, UidKey};
 use super::schema::{self, predicate as p};
 use crate::dgraph::client::{DgraphClient, DgraphError, Mutation, Value};
@@ -130,6 +131,17 @@ impl<C: Cluster> ProjectionStore<C> {
         self.read(&node)
     }
 
+    /// Where the cursor stands, and the mark of the step that was written last.
+    pub async fn last_step(&self) -> Result<(Cursor, Option<Mark>), ProjectionError> {
+        let node = self.0.cluster.network_node().await?;
+        Ok((self.read(&node)?, node.mark()))
+    }
+
+    /// The name that this writer goes by.
+    pub fn writer(&self) -> &WriterName {
+        &self.0.writer
+    }
+
     /// Writes a step: facts, and the cursor that tells of them, in one transaction, once.
     ///
     /// An error leaves open whether it stands, or will: ask the cursor, and go on from there. Whatever it
@@ -140,7 +152,7 @@ impl<C: Cluster> ProjectionStore<C> {
         after: &Cursor,
         facts: Mutation,
     ) -> Result<StepOutcome, ProjectionError> {
-        let mark = mark(&self.0.writer);
+        let mark = Mark::new(&self.0.writer);
         let mut expected = self.expected();
         before.expect(&mut expected);
         let mut mutation = facts;
@@ -254,10 +266,10 @@ impl<C: Cluster> ProjectionStore<C> {
         &self,
         node: &NetworkNode,
         before: &Cursor,
-        mark: &str,
+        mark: &Mark,
     ) -> Result<Option<StepOutcome>, ProjectionError> {
         let cursor = self.read(node)?;
-        if node.applied_by.as_deref() == Some(mark) {
+        if node.applied_by.as_deref() == Some(mark.as_str()) {
             return Ok(Some(StepOutcome::Won));
         }
         Ok((cursor != *before).then_some(StepOutcome::Lost(cursor)))
@@ -277,16 +289,6 @@ impl<C: Cluster> ProjectionStore<C> {
     fn watch(&self) -> std::sync::MutexGuard<'_, Watch> {
         self.0.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A text that no other step has, which people can read.
-pub(super) fn mark(writer: &WriterName) -> String {
-    format!("{writer} {}", uuid::Uuid::new_v4().simple())
-}
-
-/// The writer that a mark names.
-pub(super) fn writer_of(mark: &str) -> &str {
-    mark.rsplit_once(' ').map_or(mark, |(writer, _)| writer)
 }
 
 /// Whose a Dgraph is.
@@ -310,7 +312,8 @@ impl Standing {
                 });
             }
             (Some(_), Some(schema::CLEARING), _) => {
-                let by = node.applied_by.as_deref().map_or("", writer_of).to_owned();
+                let mark = node.mark();
+                let by = mark.as_ref().map_or("", Mark::writer).to_owned();
                 return Ok(Self::Clearing { by });
             }
             (Some(_), Some(version), Some(key)) => (version, key),
@@ -377,7 +380,7 @@ async fn prepare<C: Cluster>(
             Value::Integer(migration.to.into()),
         );
         // No step of an older writer is committed beside it.
-        mutation.set(NETWORK_NODE, p::APPLIED_BY, mark(writer));
+        mutation.set(NETWORK_NODE, p::APPLIED_BY, Mark::new(writer).as_str());
         match write_leased(cluster, &expected, &mutation).await {
             Ok(attempt) if attempt.applied => {
                 tracing::info!(version = migration.to, "dgraph has a new schema version");

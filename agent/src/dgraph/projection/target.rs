@@ -12,10 +12,11 @@ use super::claim::ClaimOutcome;
 use super::cursor::Cursor;
 use super::error::ProjectionError;
 use super::facts::{BlockRow, CheckpointRow};
+use super::mark::Mark;
 use super::region::Region;
 use super::replacement::StoredState;
 use super::schema::predicate as p;
-use super::store::{ProjectionStore, StepOutcome};
+use super::store::{ProjectionStore, StepOutcome, WriterName};
 use super::verify::{BlockNode, StoodBlock, StoodCheckpoint};
 use crate::dgraph::client::{DgraphClient, Mutation, Query, Reading, Uid};
 
@@ -26,6 +27,12 @@ pub trait Target: std::fmt::Debug + Send + Sync + 'static {
 
     /// Where it stands.
     fn cursor(&self) -> impl Future<Output = Result<Cursor, ProjectionError>> + Send;
+
+    /// Where it stands, and the mark of the step that was written last.
+    fn last_step(&self) -> impl Future<Output = Result<(Cursor, Option<Mark>), ProjectionError>> + Send;
+
+    /// The name that this writer goes by.
+    fn writer(&self) -> &WriterName;
 
     /// Writes facts and moves the cursor, if it stands at `before`.
     fn write(
@@ -240,6 +247,14 @@ impl Target for ProjectionStore<DgraphClient> {
 
     async fn cursor(&self) -> Result<Cursor, ProjectionError> {
         Self::cursor(self).await
+    }
+
+    async fn last_step(&self) -> Result<(Cursor, Option<Mark>), ProjectionError> {
+        Self::last_step(self).await
+    }
+
+    fn writer(&self) -> &WriterName {
+        Self::writer(self)
     }
 
     async fn write(

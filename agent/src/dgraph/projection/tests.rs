@@ -172,6 +172,36 @@ fn what_is_filled_equals_the_log_and_every_edit_is_found_and_mended() {
     });
 }
 
+/// Takes the state away that the cursor names, so that it has to be written anew.
+fn forget_state(model: &Model) {
+    model.tamper(NETWORK_NODE, p::STATE_BLOCK, vec![]);
+}
+
+#[test]
+fn a_page_of_a_sweep_that_was_not_written_is_swept_again() {
+    block_on(async {
+        let home = Home::new();
+        let log = log(&home, 150);
+        let model = Model::new(8);
+        let mut projection = projection(&model, &log, Writers::One).await;
+        catch_up(&mut projection).await;
+        // More than a page of nodes that are not of the state.
+        for stray in 9_000..9_070 {
+            model.tamper(Uid(stray), p::STATE_PATH, vec!["no/such".into()]);
+            model.tamper(Uid(stray), p::STATE_VALUE, vec!["1".into()]);
+        }
+        forget_state(&model);
+        projection.forget_cursor();
+        assert_eq!(projection.advance().await.unwrap(), Progress::Moved);
+        model.lose_writes(true);
+        projection.advance().await.unwrap_err();
+        model.lose_writes(false);
+        projection.forget_cursor();
+        catch_up(&mut projection).await;
+        assert_eq!(compare(&projection, Mend::No).await, [""; 0]);
+    });
+}
+
 #[test]
 fn history_that_is_fetched_later_is_written_too() {
     block_on(async {
