@@ -43,7 +43,7 @@ pub use error::{ErrorPolicy, ProjectionError};
 pub use log::{CHANGED_BLOCKS_MAX, log_ends};
 pub use mark::Mark;
 pub use region::Region;
-pub use replacement::StoredState;
+pub use replacement::{StoredPath, StoredState};
 pub use runner::{AdvanceError, Progress, Projection, ProjectionSettings, Writers};
 pub use store::{ProjectionStore, StepOutcome, WriterName};
 pub use verification::{Mend, Verification, Verified};

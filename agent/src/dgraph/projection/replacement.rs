@@ -15,6 +15,15 @@ use crate::store::{StoreError, View};
 /// Nodes of the state that one step writes.
 const NODES_A_STEP: usize = 2_000;
 
+/// Where a node of the state stands in Dgraph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPath {
+    /// Its uid.
+    pub uid: Uid,
+    /// Its path as text.
+    pub path: String,
+}
+
 /// A node of the state that stands in Dgraph.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredState {
@@ -106,7 +115,7 @@ impl Replacement {
     }
 
     /// Takes back what stands in Dgraph and not in the state. An empty page is the end.
-    pub(super) fn sweep(&mut self, region: &Region, page: &[StoredState]) -> Result<Mutation, StoreError> {
+    pub(super) fn sweep(&mut self, region: &Region, page: &[StoredPath]) -> Result<Mutation, StoreError> {
         let mut facts = Mutation::new();
         for stored in page {
             // What cannot be read is written again with the rest, where it is right.
@@ -190,7 +199,7 @@ const SLASHES_MAX: usize = 12;
 
 /// The path that a node of Dgraph is kept for: the one way to read its text that names its uid. None where no
 /// way does: no writer has put it there. An error where there are too many ways.
-fn key_of(region: &Region, stored: &StoredState) -> Result<Option<PathKey>, Unreadable> {
+fn key_of(region: &Region, stored: &StoredPath) -> Result<Option<PathKey>, Unreadable> {
     let parts: Vec<&str> = stored.path.split('/').collect();
     let slashes = parts.len() - 1;
     let usual = PathKey::from(&Path::from_slashed(&stored.path));
@@ -223,7 +232,7 @@ fn key_of(region: &Region, stored: &StoredState) -> Result<Option<PathKey>, Unre
 struct Unreadable;
 
 /// Looks a node of Dgraph up in the state.
-pub(super) fn judge(view: &View, region: &Region, stored: &StoredState) -> Result<Judged, StoreError> {
+pub(super) fn judge(view: &View, region: &Region, stored: &StoredPath) -> Result<Judged, StoreError> {
     let key = match key_of(region, stored) {
         Ok(Some(key)) => key,
         Ok(None) => return Ok(Judged::Gone),
@@ -280,11 +289,9 @@ mod tests {
         transaction.commit().unwrap();
         let region = Region::new(UidKey::random());
         let judged = |uid, path: &str| {
-            let value = Some("true".to_owned());
-            let stored = StoredState {
+            let stored = StoredPath {
                 uid,
                 path: path.to_owned(),
-                value,
             };
             judge(&store.view(), &region, &stored).unwrap()
         };

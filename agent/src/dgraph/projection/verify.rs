@@ -14,7 +14,7 @@ use super::facts::{
     BlockRow, CheckpointRow, clear_checkpoint, clear_node, clear_state, is_indexed, put_checkpoint, put_state,
 };
 use super::region::Region;
-use super::replacement::{Judged, StoredState, judge};
+use super::replacement::{Judged, StoredPath, StoredState, judge};
 use super::touched::StateNode;
 use crate::dgraph::client::{Mutation, Uid};
 use crate::store::{StoreError, View};
@@ -311,7 +311,7 @@ pub(super) fn repair_stored_checkpoints(
 pub(super) fn repair_stored_state(
     view: &View,
     region: &Region,
-    page: &[StoredState],
+    page: &[StoredPath],
 ) -> Result<Repair, StoreError> {
     let mut repair = Repair::default();
     for stored in page {
