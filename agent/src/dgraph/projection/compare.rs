@@ -104,13 +104,17 @@ impl<T: Target> Projection<T> {
         if cursor.applied.is_some() && cursor.from.is_none() {
             return Ok(Compared::nothing());
         }
+        let Some(common) = self.common(cursor).await? else {
+            return Ok(other_chain(cursor));
+        };
         let page = self.target.block_nodes(places.stored_blocks).await?;
         places.stored_blocks = page.last().map_or(Uid(0), |last| last.uid);
-        Ok(Compared::Piece {
-            rows: page.len() as u64,
-            ends: page.is_empty(),
-            repair: verify::repair_stored_blocks(self.target.region(), cursor, &page),
-        })
+        let (rows, ends) = (page.len() as u64, page.is_empty());
+        let (target, cursor) = (Arc::clone(&self.target), cursor.clone());
+        let repair =
+            off_thread(move || verify::repair_stored_blocks(&common.view, target.region(), &cursor, &page))
+                .await?;
+        Ok(Compared::Piece { repair, rows, ends })
     }
 
     async fn compare_stored_checkpoints(

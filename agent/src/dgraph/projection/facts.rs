@@ -168,9 +168,17 @@ fn put_content(
     facts.set(node, p::OPERATIONS, operations);
 }
 
-/// Takes back a block of a fork, which is on the canonical chain again.
+/// Takes back a block of a fork, which is on the canonical chain again, and the fork that ended with it.
 pub fn clear_orphan(region: &Region, hash: ContentId, facts: &mut Mutation) {
     clear_node(region.orphan(hash), facts);
+    for predicate in [
+        p::FORK_TIP_BLOCK,
+        p::FORK_TIP_HASH,
+        p::FORK_ANCESTOR_BLOCK,
+        p::FORK_ANCESTOR_HASH,
+    ] {
+        facts.clear(region.fork(hash), predicate);
+    }
 }
 
 /// Takes back everything that stands on the node of a block number, lists too. Not together with a block that

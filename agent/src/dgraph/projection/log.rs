@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use honeygraph_chain::fork::BlockReference;
-use honeygraph_chain::{BlockNumber, BlockRange};
+use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 
 use super::cursor::{Cursor, StateCursor};
 use super::facts::{BlockRow, clear_block, clear_orphan, put_checkpoint, put_fork, put_state};
@@ -25,6 +25,14 @@ pub(super) struct Survey {
     pub position: LogPosition,
     /// The fork that the cursor is on.
     orphans: Option<Orphans>,
+}
+
+impl Survey {
+    /// Hashes of the blocks of the fork that the cursor is on.
+    pub(super) fn orphaned(&self) -> impl Iterator<Item = ContentId> {
+        let blocks = self.orphans.iter().flat_map(|orphans| &orphans.blocks);
+        blocks.map(|(_, stored)| stored.hash)
+    }
 }
 
 /// The blocks that the log has without a hole, up to its height; none while it has no block with a state.
@@ -99,7 +107,12 @@ fn cursor_block(
     let height = position.state_height;
     if let Some(orphans) = orphans_from(view, block, position)? {
         let ancestor = orphans.ancestor;
-        return Ok((CursorBlock::Orphan { block, ancestor }, Some(orphans)));
+        let fork = CursorBlock::Orphan {
+            block,
+            ancestor,
+            ours,
+        };
+        return Ok((fork, Some(orphans)));
     }
     let unknown = if block.number > height {
         CursorBlock::Ahead(block.number)
@@ -147,7 +160,7 @@ pub(super) fn gather(
             (*range, *state, Some(*ancestor))
         }
         Step::History(range) => {
-            put_blocks(view, region, *range, &replaced, &mut facts)?;
+            put_blocks(view, region, *range, log.irreversible, &replaced, &mut facts)?;
             let after = Cursor {
                 from: Some(range.start()),
                 ..cursor.clone()
@@ -157,7 +170,7 @@ pub(super) fn gather(
         Step::Idle | Step::WaitForLog | Step::ReplaceState | Step::Mismatch { .. } => return Ok(None),
     };
     let last = match range {
-        Some(range) => put_blocks(view, region, range, &replaced, &mut facts)?,
+        Some(range) => put_blocks(view, region, range, log.irreversible, &replaced, &mut facts)?,
         None => None,
     };
     let state = match state {
@@ -194,11 +207,13 @@ pub(super) fn gather(
     Ok(Some((facts, after)))
 }
 
-/// Writes the blocks of a range and their checkpoints; gives the last.
+/// Writes the blocks of a range and their checkpoints; gives the last. One that may have been left once is no block
+/// of a fork any more.
 fn put_blocks(
     view: &View,
     region: &Region,
     range: BlockRange,
+    irreversible: Option<BlockNumber>,
     replaced: &BTreeMap<BlockNumber, BlockRow>,
     facts: &mut Mutation,
 ) -> Result<Option<BlockReference>, StoreError> {
@@ -210,7 +225,7 @@ fn put_blocks(
             Some(old) => row.put_over(old, region, facts)?,
             None => row.put(region, facts)?,
         }
-        if !replaced.is_empty() {
+        if irreversible.is_none_or(|irreversible| irreversible < number) {
             clear_orphan(region, stored.hash, facts);
         }
         last = Some(BlockReference {

@@ -21,6 +21,7 @@ mod rewind;
 pub mod runner;
 pub mod schema;
 pub mod store;
+mod taken_back;
 pub mod target;
 mod touched;
 pub mod verification;

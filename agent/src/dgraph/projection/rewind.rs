@@ -1,4 +1,5 @@
-//! Takes back what contradicts the log, where nobody else writes: then the log is right, and Dgraph is not.
+//! Takes back what contradicts the log, where nobody else writes or this writer wrote it: then the log is right, which
+//! has turned since, and Dgraph is not.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -13,10 +13,11 @@ use super::claim::ClaimOutcome;
 use super::cursor::{Cursor, StateCursor};
 use super::error::{ErrorPolicy, ProjectionError};
 use super::log::{gather, log_ends, survey};
-use super::plan::{Step, next_step};
+use super::plan::{CursorBlock, Step, next_step};
 use super::replacement::{Others, Replacement};
 use super::rewind::Rewinds;
 use super::store::StepOutcome;
+use super::taken_back::TakenBack;
 use super::target::Target;
 use super::verification::{Verification, Verified};
 use super::verify::{Piece, Places};
@@ -95,7 +96,7 @@ pub enum Progress {
         /// After this time it is worth looking again.
         longest: Duration,
     },
-    /// Blocks that contradict the log were taken back; only where nobody else writes.
+    /// Blocks that contradict the log were taken back; only those that this writer wrote, or where nobody else does.
     Rewound {
         /// The highest of them.
         from: BlockNumber,
@@ -125,6 +126,7 @@ pub struct Projection<T> {
     claimed: Option<BlockNumber>,
     pub(super) verified: Watched,
     rewinds: Rewinds,
+    taken_back: TakenBack,
     /// Nodes of the state that were written since it was begun anew.
     state_nodes: u64,
 }
@@ -150,6 +152,7 @@ impl<T: Target> Projection<T> {
             claimed: None,
             verified: Watched::default(),
             rewinds: Rewinds::default(),
+            taken_back: TakenBack::default(),
             state_nodes: 0,
         }
     }
@@ -305,8 +308,10 @@ impl<T: Target> Projection<T> {
             self.settings.step_blocks,
         );
         let seen = cursor.clone();
+        let (writers, mut taken_back) = (self.settings.writers, self.taken_back.clone());
         let planned = off_thread(move || {
             let view = log.view();
+            taken_back.forget_followed(&view)?;
             let Some(survey) = survey(&view, &seen)? else {
                 return Ok(None);
             };
@@ -319,13 +324,20 @@ impl<T: Target> Projection<T> {
             {
                 step = next_step(&seen, &survey.position, range.len() / 2);
             }
+            if let CursorBlock::Orphan { block, ours, .. } = survey.position.cursor_block
+                && writers == Writers::Several
+                && taken_back.is_among(survey.orphaned())
+            {
+                step = Step::Mismatch { block, ours };
+            }
             let gathered = gather(&view, target.region(), &seen, &survey, &step)?;
-            Ok(Some((view, survey.position, step, gathered)))
+            Ok(Some((view, survey.position, step, gathered, taken_back)))
         })
         .await?;
-        let Some((view, position, step, gathered)) = planned else {
+        let Some((view, position, step, gathered, taken_back)) = planned else {
             return Ok(Progress::Idle);
         };
+        self.taken_back = taken_back;
         if !matches!(step, Step::Mismatch { .. }) {
             self.rewinds.over();
         }
@@ -338,10 +350,17 @@ impl<T: Target> Projection<T> {
             {
                 return Ok(waiting);
             }
-            if matches!(step, Step::Reorganize { .. }) {
-                tracing::info!(step = ?step, "a fork is taken back in Dgraph");
+            let Step::Reorganize { .. } = step else {
+                return self.write(&cursor, after, facts).await;
+            };
+            tracing::info!(step = ?step, "a fork is taken back in Dgraph");
+            let progress = self.write(&cursor, after.clone(), facts).await?;
+            if let Some(tip) = cursor.applied
+                && self.cursor.as_ref() == Some(&after)
+            {
+                self.taken_back.note(tip);
             }
-            return self.write(&cursor, after, facts).await;
+            return Ok(progress);
         }
         match step {
             Step::ReplaceState => {
@@ -365,17 +384,28 @@ impl<T: Target> Projection<T> {
                 };
                 self.write(&cursor, after, Mutation::new()).await
             }
-            Step::Mismatch { block, .. }
-                if self.settings.writers == Writers::One && self.rewinds.allow(Instant::now()) =>
-            {
-                self.rewind(&cursor, block).await
+            Step::Mismatch { block, ours } => {
+                if self.wrote(&cursor).await? && self.rewinds.allow(Instant::now()) {
+                    return self.rewind(&cursor, block).await;
+                }
+                Ok(Progress::Mismatch { block, ours })
             }
-            Step::Mismatch { block, ours } => Ok(Progress::Mismatch { block, ours }),
             Step::WaitForLog => Ok(Progress::Waiting { longest: IDLE }),
             Step::Idle | Step::Blocks { .. } | Step::History(_) | Step::Reorganize { .. } => {
                 Ok(Progress::Idle)
             }
         }
+    }
+
+    /// Whether this writer brought Dgraph to where it stands: what it wrote itself it may take back, where its log has
+    /// turned since.
+    async fn wrote(&self, cursor: &Cursor) -> Result<bool, AdvanceError> {
+        if self.settings.writers == Writers::One {
+            return Ok(true);
+        }
+        let (now, mark) = self.target.last_step().await?;
+        let own = self.target.writer().as_str();
+        Ok(now == *cursor && mark.is_some_and(|mark| mark.writer() == own))
     }
 
     /// Claims the next steps where others write too and there are many: what to do instead, if they are
@@ -411,7 +441,10 @@ impl<T: Target> Projection<T> {
             return Ok(Some(Progress::Moved));
         }
         // Its own is one that it began before it was started again.
-        if mark.as_ref().is_some_and(|mark| mark.writer() == self.target.writer().as_str()) {
+        if mark
+            .as_ref()
+            .is_some_and(|mark| mark.writer() == self.target.writer().as_str())
+        {
             return Ok(None);
         }
         let go_on = self.others.go_on(&cursor.state, mark, Instant::now());

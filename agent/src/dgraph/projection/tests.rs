@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use honeygraph_chain::block::{Block, HashedBlock};
+use honeygraph_chain::quorum::{VoterId, Voters};
 use honeygraph_chain::{BlockNumber, BlockRange, Operation, Operations, Path};
 
 use super::model::Model;
@@ -12,7 +13,7 @@ use super::*;
 use crate::dgraph::client::Value;
 use crate::ingest::{LastIndex, SourceCursor, SourceEvent, SourceEventKind};
 use crate::replica::{FetchedBlock, HistoryOutcome, Replica, ReplicaSettings};
-use crate::test_chain::{Home, at, chain, settings};
+use crate::test_chain::{Checkpoint, Home, at, chain, settings};
 
 /// A log of the first blocks of the chain of the vectors.
 fn log(home: &Home, blocks: usize) -> Replica {
@@ -32,7 +33,11 @@ fn extend(replica: &mut Replica, blocks: &[FetchedBlock]) {
 type OnModel = Projection<ProjectionStore<Model>>;
 
 async fn projection(model: &Model, log: &Replica, writers: Writers) -> OnModel {
-    let writer = "w".parse().unwrap();
+    projection_by("w", model, log, writers).await
+}
+
+async fn projection_by(writer: &str, model: &Model, log: &Replica, writers: Writers) -> OnModel {
+    let writer = writer.parse().unwrap();
     let store = ProjectionStore::open(model.clone(), &"spkcc".parse().unwrap(), &writer).await;
     let settings = ProjectionSettings {
         step_blocks: 40,
@@ -255,7 +260,7 @@ fn a_cluster_of_ones_own_that_contradicts_is_taken_back_and_filled_again() {
         let model = Model::new(4);
         catch_up(&mut projection(&model, &other, Writers::One).await).await;
 
-        let mut shared = projection(&model, &log, Writers::Several).await;
+        let mut shared = projection_by("another", &model, &log, Writers::Several).await;
         let told = shared.advance().await.unwrap();
         assert!(matches!(told, Progress::Mismatch { .. }), "{told:?}");
 
@@ -296,6 +301,18 @@ fn a_cluster_that_contradicts_again_and_again_is_left_alone() {
         let told = told.unwrap();
         assert!(matches!(told, Progress::Mismatch { .. }), "{told:?}");
     });
+}
+
+/// A source reports a checkpoint.
+fn report(log: &mut Replica, source: &str, checkpoint: &Checkpoint) {
+    let event = SourceEventKind::Checkpoint {
+        covered: checkpoint.block_num,
+        id: checkpoint.cid,
+        previous: None,
+    };
+    let source = source.parse().unwrap();
+    log.on_source(SourceEvent { source, event }, 1_700_000_000)
+        .unwrap();
 }
 
 /// A source sends a block.
@@ -375,6 +392,185 @@ fn a_fork_across_its_own_checkpoint_is_taken_back() {
             .iter()
             .filter(|((_, name), values)| name == p::FORK_ID && values[0] == fork.as_str().into());
         assert_eq!(orphans.count(), 60);
+    });
+}
+
+#[test]
+fn what_a_writer_of_several_wrote_itself_it_takes_back() {
+    block_on(async {
+        let (home, other_home) = (Home::new(), Home::new());
+        // Its log took blocks of a lying peer, which it has discarded since.
+        let other = other_log(&other_home, 150, 40);
+        let model = Model::new(9);
+        let mut ours = projection(&model, &other, Writers::Several).await;
+        catch_up(&mut ours).await;
+        let mut log = log(&home, 150);
+        let mut ours = projection(&model, &log, Writers::Several).await;
+        let step = ours.advance().await.unwrap();
+        assert!(matches!(step, Progress::Waiting { .. }), "{step:?}");
+        extend(&mut log, &chain().blocks[150..250]);
+        ours.forget_cursor();
+        let steps = catch_up(&mut ours).await;
+        assert!(
+            steps.iter().any(|step| matches!(step, Progress::Rewound { .. })),
+            "{steps:?}"
+        );
+        assert_eq!(compare(&ours, Mend::No).await, [""; 0]);
+    });
+}
+
+/// A log that heard of two forks after place 60, and follows the one that two sources send, not the one of the third.
+/// Both have as many blocks.
+fn log_of_forks(home: &Home, followed: &str, other: &str) -> Replica {
+    let mut log = home.started(ReplicaSettings {
+        kept_changes: 50,
+        ..settings()
+    });
+    for (source, fork) in [("one", followed), ("two", followed), ("four", other)] {
+        for place in 0..90 {
+            send(&mut log, source, &block_of_fork(fork, place));
+        }
+    }
+    log.settle().unwrap();
+    log
+}
+
+/// A block of one of the forks, which leave the chain after place 60.
+fn block_of_fork(fork: &str, place: usize) -> Block {
+    let mut own = chain().blocks[place].block.block().clone();
+    if place >= 60 {
+        let path = Path::from_slashed(&format!("of/{fork}/{place}"));
+        let data = serde_json::from_str("1").unwrap();
+        let operations = vec![Operation::Put { path, data }, Operation::WriteMarker];
+        own.operations = Operations::new(operations).unwrap();
+    }
+    own
+}
+
+#[test]
+fn a_fork_that_became_wrong_for_good_meanwhile_is_taken_back_by_who_wrote_it() {
+    block_on(async {
+        let home = Home::new();
+        let voters = ["one", "two", "three"].map(|voter| (VoterId(voter.to_owned()), 1));
+        let mut log = home.started(ReplicaSettings {
+            kept_changes: 50,
+            voters: Voters::new(voters),
+            ..settings()
+        });
+        for place in 0..90 {
+            send(&mut log, "one", &block_of_fork("left", place));
+        }
+        log.settle().unwrap();
+        let model = Model::new(10);
+        let mut ours = projection(&model, &log, Writers::Several).await;
+        catch_up(&mut ours).await;
+        let left = ours.cursor().unwrap().applied.unwrap();
+        // Dgraph is away while the fork loses, and what wins becomes irreversible.
+        for source in ["two", "three"] {
+            for fetched in &chain().blocks[..330] {
+                send(&mut log, source, fetched.block.block());
+            }
+        }
+        log.settle().unwrap();
+        for source in ["two", "three"] {
+            report(&mut log, source, &chain().checkpoints[1]);
+        }
+        let position = log.position().unwrap();
+        assert!(position.irreversible_block() > Some(at(60)), "{position:?}");
+        let mut others = projection_by("another", &model, &log, Writers::Several).await;
+        let told = others.advance().await.unwrap();
+        let Progress::Mismatch { block, ours: hash } = told else {
+            panic!("{told:?}")
+        };
+        assert_eq!(block, left);
+        assert_eq!(hash, Some(chain().blocks[89].block.hash()));
+        ours.forget_cursor();
+        catch_up(&mut ours).await;
+        assert_eq!(compare(&ours, Mend::No).await, [""; 0]);
+    });
+}
+
+#[test]
+fn two_nodes_on_forks_that_both_know_do_not_take_them_back_for_ever() {
+    block_on(async {
+        let (home, other_home) = (Home::new(), Home::new());
+        let logs = [
+            log_of_forks(&home, "left", "right"),
+            log_of_forks(&other_home, "right", "left"),
+        ];
+        let tips: Vec<_> = logs
+            .iter()
+            .map(|log| log.position().unwrap().state_block_hash.unwrap())
+            .collect();
+        assert_ne!(tips[0], tips[1]);
+        let model = Model::new(11);
+        let mut nodes = [
+            projection_by("first", &model, &logs[0], Writers::Several).await,
+            projection_by("second", &model, &logs[1], Writers::Several).await,
+        ];
+        let mut told = 0;
+        for _ in 0..5 {
+            for node in &mut nodes {
+                node.forget_cursor();
+                loop {
+                    match node.advance().await.unwrap() {
+                        Progress::Idle | Progress::Waiting { .. } => break,
+                        Progress::Mismatch { .. } => {
+                            told += 1;
+                            break;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+        assert!(told >= 3, "{told}");
+    });
+}
+
+#[test]
+fn blocks_that_come_back_stand_in_dgraph_once() {
+    block_on(async {
+        let home = Home::new();
+        let mut log = log(&home, 130);
+        let model = Model::new(12);
+        let mut projection = projection(&model, &log, Writers::One).await;
+        catch_up(&mut projection).await;
+        log.abandon_unproven(at(129)).unwrap();
+        let left = log.position().unwrap().state_height;
+        assert!(left < at(129));
+        projection.forget_cursor();
+        catch_up(&mut projection).await;
+        let of_forks = |model: &Model| {
+            let facts = model.facts().into_keys();
+            facts
+                .filter(|(_, name)| name == p::FORK_ID || name == p::FORK_TIP_HASH)
+                .count()
+        };
+        assert!(of_forks(&model) > 1);
+        let first = chain()
+            .blocks
+            .iter()
+            .position(|block| block.block.number() > left)
+            .unwrap();
+        extend(&mut log, &chain().blocks[first..130]);
+        projection.forget_cursor();
+        catch_up(&mut projection).await;
+        assert_eq!(of_forks(&model), 0);
+        assert_eq!(compare(&projection, Mend::No).await, [""; 0]);
+
+        // One that stayed is found and taken away, with its fork.
+        let again = projection.cursor().unwrap().applied.unwrap();
+        let region = *projection.target.region();
+        let node = region.orphan(again.hash);
+        let number = Value::Integer(again.number.get().cast_signed());
+        model.tamper(node, p::BLOCK_NUM, vec![number]);
+        model.tamper(node, p::BLOCK_HASH, vec![again.hash.to_string().into()]);
+        model.tamper(node, p::FORK_ID, vec!["x".into()]);
+        model.tamper(region.fork(again.hash), p::FORK_TIP_HASH, vec!["x".into()]);
+        let found = compare(&projection, Mend::Yes).await;
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(of_forks(&model), 0);
     });
 }
 

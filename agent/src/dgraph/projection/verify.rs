@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::cursor::Cursor;
 use super::facts::{
-    BlockRow, CheckpointRow, clear_checkpoint, clear_node, clear_state, is_indexed, put_checkpoint, put_state,
+    BlockRow, CheckpointRow, clear_checkpoint, clear_node, clear_orphan, clear_state, is_indexed,
+    put_checkpoint, put_state,
 };
 use super::region::Region;
 use super::replacement::{Judged, StoredPath, StoredState, judge};
@@ -238,7 +239,12 @@ pub(super) fn repair_blocks(
 }
 
 /// Compares nodes that say they are blocks with where blocks stand.
-pub(super) fn repair_stored_blocks(region: &Region, cursor: &Cursor, page: &[BlockNode]) -> Repair {
+pub(super) fn repair_stored_blocks(
+    view: &View,
+    region: &Region,
+    cursor: &Cursor,
+    page: &[BlockNode],
+) -> Result<Repair, StoreError> {
     let mut repair = Repair::default();
     let from = cursor.from.unwrap_or_default();
     let stands = |number: BlockNumber| {
@@ -257,10 +263,21 @@ pub(super) fn repair_stored_blocks(region: &Region, cursor: &Cursor, page: &[Blo
             .checked_sub(region.block(BlockNumber::default()).0)
             .and_then(|number| BlockNumber::try_from(number).ok())
             .is_some_and(|number| node.uid == region.block(number) && stands(number));
-        if is_canonical || is_orphan || is_of_block {
+        if is_canonical || is_of_block {
             continue;
         }
         let number = node.number.map_or("?".to_owned(), |number| number.to_string());
+        if let (true, Some(hash)) = (is_orphan, node.hash) {
+            if is_followed(view, node, stands)? {
+                repair.differs(
+                    format_args!("block {number}"),
+                    format!("node {} has it on a fork, too", node.uid),
+                );
+                clear_orphan(region, hash, &mut repair.facts);
+                repair.blocks += 1;
+            }
+            continue;
+        }
         repair.differs(
             format_args!("block {number}"),
             format!("node {} is no block of the log", node.uid),
@@ -268,7 +285,20 @@ pub(super) fn repair_stored_blocks(region: &Region, cursor: &Cursor, page: &[Blo
         clear_node(node.uid, &mut repair.facts);
         repair.blocks += 1;
     }
-    repair
+    Ok(repair)
+}
+
+/// Whether the log follows a block of a fork by now, and Dgraph too.
+fn is_followed(
+    view: &View,
+    node: &BlockNode,
+    stands: impl Fn(BlockNumber) -> bool,
+) -> Result<bool, StoreError> {
+    let Some(number) = node.number.filter(|number| stands(*number)) else {
+        return Ok(false);
+    };
+    let ours = view.block(number)?.map(|ours| ours.hash);
+    Ok(ours.is_some() && ours == node.hash)
 }
 
 /// Compares nodes that say they are checkpoints with those of the log.
