@@ -9,9 +9,9 @@ use honeygraph_agent::dgraph::job::Jobs;
 use honeygraph_agent::dgraph::projection::region::NETWORK_NODE;
 use honeygraph_agent::dgraph::projection::target::Target;
 use honeygraph_agent::dgraph::projection::{
-    AdvanceError, BlockNode, ClaimOutcome, Cursor, Mark, Progress, Projection, ProjectionError, ProjectionSettings,
-    ProjectionStore, Region, StateCursor, StepOutcome, StoodBlock, StoodCheckpoint, StoredPath, StoredState, WriterName,
-    Writers,
+    AdvanceError, BlockNode, ClaimOutcome, Cursor, Mark, Progress, Projection, ProjectionError,
+    ProjectionSettings, ProjectionStore, Region, StateCursor, StepOutcome, StoodBlock, StoodCheckpoint,
+    StoredPath, StoredState, WriterName, Writers,
 };
 use honeygraph_agent::replica::ReplicaStatus;
 use honeygraph_chain::fork::BlockReference;

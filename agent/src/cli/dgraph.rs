@@ -20,7 +20,8 @@ use crate::dgraph::client::DgraphClient;
 use crate::dgraph::job::{Job, JobState, LogEnds, Order};
 use crate::dgraph::projection::cluster::Cluster as _;
 use crate::dgraph::projection::{
-    AdvanceError, ErrorPolicy, Progress as Step, Projection, ProjectionStore, Verification, Verified, WriterName, clear,
+    AdvanceError, ErrorPolicy, Progress as Step, Projection, ProjectionStore, Verification, Verified,
+    WriterName, clear,
 };
 use crate::store::{Store, StoreError};
 

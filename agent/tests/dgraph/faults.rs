@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use honeygraph_agent::dgraph::client::{Mutation, Query, Reading, Uid};
 use honeygraph_agent::dgraph::projection::{
-    Cursor, Mend, Progress, Projection, ProjectionSettings, ProjectionStore, StateCursor, Verification, Verified,
-    Writers,
+    Cursor, Mend, Progress, Projection, ProjectionSettings, ProjectionStore, StateCursor, Verification,
+    Verified, Writers,
 };
 use honeygraph_chain::Operation;
 use honeygraph_chain::canonical_json::JsonValue;

@@ -317,12 +317,17 @@ async fn access_control(program: PathBuf, directory: PathBuf) {
         assert_eq!(empty.cursor().await, Ok(Cursor::NOTHING));
         let step = empty.write(&Cursor::NOTHING, &applied(2), Mutation::new()).await;
         assert_eq!(step, Ok(StepOutcome::Won));
-        let query = Query::new(format!("{{ q(func: uid({NETWORK_NODE})) {{ n: honeygraph_test_name }} }}"));
+        let query = Query::new(format!(
+            "{{ q(func: uid({NETWORK_NODE})) {{ n: honeygraph_test_name }} }}"
+        ));
         let answer = cleared.query(&query, Reading::Strict).await.unwrap();
         assert_eq!(answer_of(&answer)["q"][0]["n"], "theirs");
     }
     let again = client(0);
-    again.query(&Query::new("schema {}"), Reading::Strict).await.unwrap();
+    again
+        .query(&Query::new("schema {}"), Reading::Strict)
+        .await
+        .unwrap();
 
     // What Dgraph chooses lies beyond.
     let mut mutation = Mutation::new();

@@ -188,7 +188,9 @@ mod tests {
     }
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
         runtime.unwrap().block_on(future)
     }
 
@@ -236,7 +238,9 @@ mod tests {
             assert_eq!(waiting.policy(), ErrorPolicy::RetryLater);
             assert_eq!(opened(&model, "other").await.unwrap_err(), waiting);
             assert_eq!(before.cursor().await.unwrap_err(), waiting);
-            let step = before.write(&Cursor::NOTHING, &Cursor::NOTHING, Mutation::new()).await;
+            let step = before
+                .write(&Cursor::NOTHING, &Cursor::NOTHING, Mutation::new())
+                .await;
             assert_eq!(step.unwrap_err(), waiting);
 
             let store = opened(&model, "w").await.unwrap();

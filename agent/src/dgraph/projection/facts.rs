@@ -264,29 +264,53 @@ impl CheckpointRow {
             state_digest: record.state_digest.map(|digest| digest.to_string()),
         }
     }
+
+    /// Whether another row of its node is right. Of the block and the state each node says what it knows itself: one
+    /// that knows less corrects nobody.
+    pub(super) fn is_right(&self, stood: &Self) -> bool {
+        let is_right = |ours: &Option<String>, stood: &Option<String>| ours.is_none() || ours == stood;
+        self.is_of_same_document(stood)
+            && is_right(&self.block_hash, &stood.block_hash)
+            && is_right(&self.state_digest, &stood.state_digest)
+    }
+
+    fn is_of_same_document(&self, stood: &Self) -> bool {
+        self.number == stood.number && self.state_hash == stood.state_hash && self.kind == stood.kind
+    }
+
+    /// Writes it. What it does not know stays where it is of the same checkpoint.
+    pub(super) fn put(
+        self,
+        region: &Region,
+        stood: Option<&Self>,
+        facts: &mut Mutation,
+    ) -> Result<(), StoreError> {
+        let node = region.checkpoint(self.number);
+        let is_of_same = stood.is_some_and(|stood| self.is_of_same_document(stood));
+        facts.set(node, p::CHECKPOINT_BLOCK_NUM, integer(self.number)?);
+        facts.set(node, p::CHECKPOINT_STATE_HASH, self.state_hash);
+        facts.set(node, p::CHECKPOINT_KIND, self.kind);
+        for (predicate, value) in [
+            (p::CHECKPOINT_BLOCK_HASH, self.block_hash),
+            (p::CHECKPOINT_STATE_DIGEST, self.state_digest),
+        ] {
+            match value {
+                Some(value) => facts.set(node, predicate, value),
+                None if is_of_same => {}
+                None => facts.clear(node, predicate),
+            }
+        }
+        Ok(())
+    }
 }
 
-/// A checkpoint.
+/// A checkpoint, in the place of whatever stands there.
 pub fn put_checkpoint(
     region: &Region,
     record: &CheckpointRecord,
     facts: &mut Mutation,
 ) -> Result<(), StoreError> {
-    let node = region.checkpoint(record.block_num);
-    let row = CheckpointRow::of(record);
-    facts.set(node, p::CHECKPOINT_BLOCK_NUM, integer(row.number)?);
-    facts.set(node, p::CHECKPOINT_STATE_HASH, row.state_hash);
-    facts.set(node, p::CHECKPOINT_KIND, row.kind);
-    for (predicate, value) in [
-        (p::CHECKPOINT_BLOCK_HASH, row.block_hash),
-        (p::CHECKPOINT_STATE_DIGEST, row.state_digest),
-    ] {
-        match value {
-            Some(value) => facts.set(node, predicate, value),
-            None => facts.clear(node, predicate),
-        }
-    }
-    Ok(())
+    CheckpointRow::of(record).put(region, None, facts)
 }
 
 /// Takes a checkpoint back.

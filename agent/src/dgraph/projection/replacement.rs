@@ -271,7 +271,10 @@ mod tests {
         let mark = || Some(Mark::new(&"w".parse().unwrap()));
         let last = mark();
         assert!(others.go_on(&state, mark(), began));
-        assert!(others.go_on(&state, last.clone(), began + LEFT), "it has swept a page");
+        assert!(
+            others.go_on(&state, last.clone(), began + LEFT),
+            "it has swept a page"
+        );
         assert!(others.go_on(&state, last.clone(), began + LEFT + LEFT / 2));
         assert!(!others.go_on(&state, last, began + LEFT * 2));
     }

@@ -298,7 +298,10 @@ enum Standing {
     Clearing {
         by: String,
     },
-    At { version: u32, key: UidKey },
+    At {
+        version: u32,
+        key: UidKey,
+    },
 }
 
 impl Standing {

@@ -370,7 +370,11 @@ impl Target for ProjectionStore<DgraphClient> {
         for row in rows::<HashRow>(self, text).await? {
             let number = numbers.get(&row.uid.parse()?).copied();
             let hash = row.hash.and_then(|hash| hash.parse().ok());
-            stood.extend(number.zip(hash).map(|(number, hash)| BlockReference { number, hash }));
+            stood.extend(
+                number
+                    .zip(hash)
+                    .map(|(number, hash)| BlockReference { number, hash }),
+            );
         }
         Ok(stood)
     }

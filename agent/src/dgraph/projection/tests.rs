@@ -13,6 +13,7 @@ use super::*;
 use crate::dgraph::client::Value;
 use crate::ingest::{LastIndex, SourceCursor, SourceEvent, SourceEventKind};
 use crate::replica::{FetchedBlock, HistoryOutcome, Replica, ReplicaSettings};
+use crate::store::{Store, StoreSettings};
 use crate::test_chain::{Checkpoint, Home, at, chain, settings};
 
 /// A log of the first blocks of the chain of the vectors.
@@ -37,13 +38,17 @@ async fn projection(model: &Model, log: &Replica, writers: Writers) -> OnModel {
 }
 
 async fn projection_by(writer: &str, model: &Model, log: &Replica, writers: Writers) -> OnModel {
+    projection_of(writer, model, log.store().clone(), writers).await
+}
+
+async fn projection_of(writer: &str, model: &Model, log: Store, writers: Writers) -> OnModel {
     let writer = writer.parse().unwrap();
     let store = ProjectionStore::open(model.clone(), &"spkcc".parse().unwrap(), &writer).await;
     let settings = ProjectionSettings {
         step_blocks: 40,
         writers,
     };
-    Projection::new(Arc::new(store.unwrap()), log.store().clone(), settings)
+    Projection::new(Arc::new(store.unwrap()), log, settings)
 }
 
 /// Goes on until there is nothing to do; gives what happened on the way.
@@ -204,6 +209,42 @@ fn a_page_of_a_sweep_that_was_not_written_is_swept_again() {
         projection.forget_cursor();
         catch_up(&mut projection).await;
         assert_eq!(compare(&projection, Mend::No).await, [""; 0]);
+    });
+}
+
+#[test]
+fn who_knows_less_of_a_checkpoint_corrects_nobody() {
+    block_on(async {
+        let (home, other_home) = (Home::new(), Home::new());
+        let log = log(&home, 150);
+        drop(self::log(&other_home, 150));
+        let (lesser, mut writer, _) = Store::open(
+            &other_home.directory.path().join("data"),
+            &StoreSettings::default(),
+        )
+        .unwrap();
+        let mut record = lesser.view().checkpoint(at(99)).unwrap().unwrap();
+        assert!(record.state_digest.is_some() && record.block_hash.is_some());
+        (record.state_digest, record.block_hash) = (None, None);
+        let mut transaction = writer.begin();
+        transaction.put_checkpoint(&record).unwrap();
+        transaction.commit().unwrap();
+
+        let model = Model::new(13);
+        let mut less = projection_of("less", &model, lesser, Writers::Several).await;
+        catch_up(&mut less).await;
+        let mut more = projection_by("more", &model, &log, Writers::Several).await;
+        catch_up(&mut more).await;
+        let found = compare(&more, Mend::Yes).await;
+        assert_eq!(found, [format!("checkpoint {}: differs", at(99))]);
+        for projection in [&less, &more] {
+            assert_eq!(compare(projection, Mend::No).await, [""; 0]);
+        }
+        // Where something else is wrong, what others know is not lost with it.
+        let node = less.target.region().block(at(99));
+        model.tamper(node, p::OPERATIONS, vec!["[]".into()]);
+        compare(&less, Mend::Yes).await;
+        assert_eq!(compare(&more, Mend::No).await, [""; 0]);
     });
 }
 

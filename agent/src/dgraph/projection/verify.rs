@@ -11,8 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cursor::Cursor;
 use super::facts::{
-    BlockRow, CheckpointRow, clear_checkpoint, clear_node, clear_orphan, clear_state, is_indexed,
-    put_checkpoint, put_state,
+    BlockRow, CheckpointRow, clear_checkpoint, clear_node, clear_orphan, clear_state, is_indexed, put_state,
 };
 use super::region::Region;
 use super::replacement::{Judged, StoredPath, StoredState, judge};
@@ -224,14 +223,15 @@ pub(super) fn repair_blocks(
         let record = record?;
         let expected = CheckpointRow::of(&record);
         let stood = checkpoints.get(&region.checkpoint(record.block_num));
-        if stood.and_then(|stood| stood.row.as_ref()) != Some(&expected) {
+        let row = stood.and_then(|stood| stood.row.as_ref());
+        if !row.is_some_and(|row| expected.is_right(row)) {
             let reason = if stood.is_none() {
                 "not in Dgraph"
             } else {
                 "differs"
             };
             repair.differs(format_args!("checkpoint {}", record.block_num), reason);
-            put_checkpoint(region, &record, &mut repair.facts)?;
+            expected.put(region, row, &mut repair.facts)?;
             repair.blocks += 1;
         }
     }
