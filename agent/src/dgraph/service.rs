@@ -140,7 +140,8 @@ impl ProjectionService {
                     self.metrics.observe_dgraph_step(took);
                 }
                 let mismatch = mismatch_of(progress);
-                let is_new = mismatch.is_some() && self.status.borrow().mismatch != mismatch;
+                // One that lasts may be told of other blocks as other writers go on.
+                let is_new = self.status.borrow().mismatch.is_none();
                 if let (Some(mismatch), true) = (&mismatch, is_new) {
                     self.metrics.count_dgraph_mismatch();
                     tracing::error!(
@@ -153,6 +154,7 @@ impl ProjectionService {
                     self.metrics.count_dgraph_rewind();
                 }
                 if let Progress::Repaired { blocks, nodes } = progress {
+                    self.metrics.count_dgraph_repairs(blocks + nodes);
                     tracing::warn!(blocks, nodes, "dgraph differed from the log and was repaired");
                 }
                 self.status.send_modify(|status| {
@@ -226,4 +228,61 @@ fn backoff() -> impl Iterator<Item = Duration> {
         .with_jitter()
         .without_max_times()
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use honeygraph_chain::ContentId;
+    use honeygraph_chain::fork::BlockReference;
+
+    use super::*;
+    use crate::dgraph::client::DgraphSettings;
+    use crate::dgraph::projection::Writers;
+    use crate::store::StoreSettings;
+
+    #[test]
+    fn a_mismatch_is_told_as_long_as_it_lasts_and_counted_once() {
+        let home = tempfile::tempdir().unwrap();
+        let (log, _writer, _) = Store::open(home.path(), &StoreSettings::default()).unwrap();
+        let (status, seen) = ProjectionStatus::channel();
+        let service = ProjectionService {
+            client: DgraphClient::new(DgraphSettings::new(vec!["http://alpha".parse().unwrap()])).unwrap(),
+            network: "spkcc".parse().unwrap(),
+            writer: "w".parse().unwrap(),
+            log,
+            jobs: Jobs::default(),
+            settings: ProjectionSettings {
+                step_blocks: 1,
+                writers: Writers::Several,
+            },
+            status,
+            metrics: Metrics::new(),
+        };
+        let report = |progress| service.report(None, &Ok(progress), Duration::ZERO);
+        let mismatch = |number: u64| Progress::Mismatch {
+            block: BlockReference {
+                number: number.try_into().unwrap(),
+                hash: ContentId::of(b"x"),
+            },
+            ours: None,
+        };
+        let expect = |stands: bool, times: u64| {
+            assert_eq!(seen.borrow().mismatch.is_some(), stands);
+            let text = service.metrics.encode().unwrap();
+            let counted = format!("honeygraph_dgraph_mismatches_total {times}\n");
+            assert!(text.contains(&counted), "{text}");
+        };
+        report(Progress::Idle);
+        expect(false, 0);
+        for number in 7..10 {
+            report(mismatch(number));
+            expect(true, 1);
+            service.failed(&ProjectionError::Gone("x".to_owned()));
+            expect(true, 1);
+        }
+        report(Progress::Moved);
+        expect(false, 1);
+        report(mismatch(9));
+        expect(true, 2);
+    }
 }
