@@ -12,6 +12,7 @@ use super::store::StepOutcome;
 use super::target::Target;
 use super::touched::nodes_after;
 use super::verify::{self, Compared, Piece, Places};
+use super::weight::{StateLimits, is_heavy};
 use crate::dgraph::client::Uid;
 use crate::store::View;
 
@@ -79,7 +80,14 @@ impl<T: Target> Projection<T> {
         };
         let from = places.blocks.map_or(all.start(), |at| at.max(all.start()));
         let range = BlockRange::new(from, all.end()).unwrap_or(all);
-        let range = BlockRange::starting_at(range.start(), range.len().min(verify::BLOCKS));
+        let (common, range) = off_thread(move || {
+            let mut range = BlockRange::starting_at(range.start(), range.len().min(verify::BLOCKS));
+            while is_heavy(&common.view, range)? {
+                range = BlockRange::starting_at(range.start(), range.len() / 2);
+            }
+            Ok((common, range))
+        })
+        .await?;
         // After the last it begins anew, also where more blocks come meanwhile.
         places.blocks = (range.end() < all.end()).then(|| range.end().next());
         let blocks = self.target.blocks(range).await?;
@@ -159,7 +167,7 @@ impl<T: Target> Projection<T> {
         };
         let after = places.state.clone();
         let (view, (nodes, last)) = off_thread(move || {
-            let nodes = nodes_after(&view, after.as_ref(), verify::NODES)?;
+            let nodes = nodes_after(&view, after.as_ref(), StateLimits::piece(verify::NODES))?;
             Ok((view, nodes))
         })
         .await?;

@@ -83,7 +83,7 @@ pub enum Step {
         /// What becomes of the state.
         state: StateStep,
     },
-    /// Take the blocks after `ancestor` back, and write those of the log up to its height.
+    /// Take the blocks after `ancestor` back, and write those of the log, up to its height where they are not too many.
     Reorganize {
         /// The last block that stays.
         ancestor: BlockReference,
@@ -121,7 +121,9 @@ pub fn next_step(cursor: &Cursor, log: &LogPosition, blocks: u64) -> Step {
             block,
             ancestor,
             ours,
-        } => return reorganize(cursor, log, block, ancestor).unwrap_or(Step::Mismatch { block, ours }),
+        } => {
+            return reorganize(cursor, log, block, ancestor, blocks).unwrap_or(Step::Mismatch { block, ours });
+        }
     };
     let next = applied.map_or(log.from, BlockNumber::next);
     let Ok(missing) = BlockRange::new(next, log.height) else {
@@ -190,6 +192,7 @@ fn reorganize(
     log: &LogPosition,
     block: BlockReference,
     ancestor: BlockReference,
+    blocks: u64,
 ) -> Option<Step> {
     let after = ancestor.number.next();
     let orphaned = BlockRange::new(after, block.number).ok()?;
@@ -203,7 +206,15 @@ fn reorganize(
         StateCursor::At(shown) => BlockRange::new(after, shown).ok(),
         StateCursor::Nothing | StateCursor::Replacing { .. } => None,
     };
+    let range = BlockRange::new(after, log.height).ok();
+    let range = range.map(|range| BlockRange::starting_at(after, blocks.min(range.len())));
+    let is_whole = range.is_none_or(|range| range.end() == log.height);
     let state = match (&cursor.state, changed_since(cursor, log, shown)) {
+        _ if !is_whole && shown.is_none() => match cursor.state {
+            StateCursor::Replacing { .. } => StateStep::Forget,
+            StateCursor::At(_) | StateCursor::Nothing => StateStep::Leave,
+        },
+        _ if !is_whole => StateStep::Forget,
         // It shows nothing of the fork yet.
         (StateCursor::At(_), state) if shown.is_none() => state,
         (StateCursor::At(_), state @ StateStep::Changed { .. }) => state,
@@ -213,7 +224,7 @@ fn reorganize(
     Some(Step::Reorganize {
         ancestor,
         orphaned,
-        range: BlockRange::new(after, log.height).ok(),
+        range,
         state,
     })
 }
@@ -350,6 +361,15 @@ mod tests {
             step(replacing, 190, 202),
             expected(Some(range(191, 202)), StateStep::Forget)
         );
+        // Only so many blocks at once; the state comes after the last.
+        for (shown, state) in [(195, StateStep::Forget), (180, StateStep::Leave)] {
+            let cut = next_step(
+                &cursor(Some(200), StateCursor::At(at(shown))),
+                &log(400, orphan(190)),
+                100,
+            );
+            assert_eq!(cut, expected(Some(range(191, 290)), state));
+        }
         let refused = Step::Mismatch {
             block: reference(200, "a"),
             ours: Some(reference(200, "b").hash),

@@ -9,6 +9,7 @@ use super::facts::{clear_state, put_state};
 use super::mark::Mark;
 use super::region::Region;
 use super::touched::{StateNode, nodes_after};
+use super::weight::StateLimits;
 use crate::dgraph::client::{Mutation, Uid};
 use crate::store::{StoreError, View};
 
@@ -136,7 +137,11 @@ impl Replacement {
         region: &Region,
         cursor: &Cursor,
     ) -> Result<(Mutation, Cursor), StoreError> {
-        let (nodes, last) = nodes_after(&self.view, self.place.after.as_ref(), NODES_A_STEP)?;
+        let (nodes, last) = nodes_after(
+            &self.view,
+            self.place.after.as_ref(),
+            StateLimits::piece(NODES_A_STEP),
+        )?;
         let tried = Place {
             after: last,
             sweeping: None,

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::claim::ClaimOutcome;
 use super::cursor::{Cursor, StateCursor};
 use super::error::{ErrorPolicy, ProjectionError};
-use super::log::{gather, log_ends, survey};
+use super::log::{Gathered, gather, log_ends, survey};
 use super::plan::{CursorBlock, Step, next_step};
 use super::replacement::{Others, Replacement};
 use super::rewind::Rewinds;
@@ -21,7 +21,7 @@ use super::taken_back::TakenBack;
 use super::target::Target;
 use super::verification::{Verification, Verified};
 use super::verify::{Piece, Places};
-use super::weight::is_heavy;
+use super::weight::{StateLimits, is_heavy};
 use crate::dgraph::client::Mutation;
 use crate::dgraph::job::{Jobs, LogEnds, Order};
 use crate::replica::ReplicaStatus;
@@ -127,6 +127,7 @@ pub struct Projection<T> {
     pub(super) verified: Watched,
     rewinds: Rewinds,
     taken_back: TakenBack,
+    pub(super) limits: StateLimits,
     /// Nodes of the state that were written since it was begun anew.
     state_nodes: u64,
 }
@@ -153,6 +154,7 @@ impl<T: Target> Projection<T> {
             verified: Watched::default(),
             rewinds: Rewinds::default(),
             taken_back: TakenBack::default(),
+            limits: StateLimits::FOLLOWED,
             state_nodes: 0,
         }
     }
@@ -308,7 +310,8 @@ impl<T: Target> Projection<T> {
             self.settings.step_blocks,
         );
         let seen = cursor.clone();
-        let (writers, mut taken_back) = (self.settings.writers, self.taken_back.clone());
+        let (writers, limits) = (self.settings.writers, self.limits);
+        let mut taken_back = self.taken_back.clone();
         let planned = off_thread(move || {
             let view = log.view();
             taken_back.forget_followed(&view)?;
@@ -317,6 +320,9 @@ impl<T: Target> Projection<T> {
             };
             let mut step = next_step(&seen, &survey.position, blocks);
             while let Step::Blocks {
+                range: Some(range), ..
+            }
+            | Step::Reorganize {
                 range: Some(range), ..
             }
             | Step::History(range) = &step
@@ -330,7 +336,10 @@ impl<T: Target> Projection<T> {
             {
                 step = Step::Mismatch { block, ours };
             }
-            let gathered = gather(&view, target.region(), &seen, &survey, &step)?;
+            let gathered = gather(&view, target.region(), &seen, &survey, &step, limits)?;
+            if matches!(gathered, Gathered::ReplaceState) {
+                step = Step::ReplaceState;
+            }
             Ok(Some((view, survey.position, step, gathered, taken_back)))
         })
         .await?;
@@ -341,7 +350,7 @@ impl<T: Target> Projection<T> {
         if !matches!(step, Step::Mismatch { .. }) {
             self.rewinds.over();
         }
-        if let Some((facts, after)) = gathered {
+        if let Gathered::Facts(facts, after) = gathered {
             if let Step::Blocks {
                 range: Some(range), ..
             } = &step

@@ -9,6 +9,7 @@ use honeygraph_chain::{BlockNumber, BlockRange, Operation, Operations, Path};
 use super::model::Model;
 use super::region::NETWORK_NODE;
 use super::schema::predicate as p;
+use super::weight::StateLimits;
 use super::*;
 use crate::dgraph::client::Value;
 use crate::ingest::{LastIndex, SourceCursor, SourceEvent, SourceEventKind};
@@ -209,6 +210,42 @@ fn a_page_of_a_sweep_that_was_not_written_is_swept_again() {
         projection.forget_cursor();
         catch_up(&mut projection).await;
         assert_eq!(compare(&projection, Mend::No).await, [""; 0]);
+    });
+}
+
+#[test]
+fn a_burst_that_changed_too_much_makes_the_state_be_written_anew() {
+    block_on(async {
+        let home = Home::new();
+        let mut log = log(&home, 150);
+        let model = Model::new(14);
+        let mut projection = projection(&model, &log, Writers::One).await;
+        catch_up(&mut projection).await;
+        for (nodes, bytes, is_too_much) in
+            [(20, 1 << 20, true), (10_000, 100, true), (10_000, 1 << 20, false)]
+        {
+            projection.limits = StateLimits { nodes, bytes };
+            let height = log.position().unwrap().state_height;
+            let first = chain()
+                .blocks
+                .iter()
+                .position(|block| block.block.number() > height)
+                .unwrap();
+            extend(&mut log, &chain().blocks[first..first + 20]);
+            let before = model.values(NETWORK_NODE, p::STATE_BLOCK);
+            projection.forget_cursor();
+            assert_eq!(projection.advance().await.unwrap(), Progress::Moved);
+            // The blocks stand there at once.
+            assert_eq!(
+                projection.cursor().unwrap().applied.unwrap().number,
+                at(first + 19)
+            );
+            assert_eq!(model.values(NETWORK_NODE, p::STATE_BLOCK) == before, is_too_much);
+            let written = projection.state_nodes_written();
+            catch_up(&mut projection).await;
+            assert_eq!(projection.state_nodes_written() != written, is_too_much);
+            assert_eq!(compare(&projection, Mend::No).await, [""; 0]);
+        }
     });
 }
 
