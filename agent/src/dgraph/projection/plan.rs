@@ -122,7 +122,8 @@ pub fn next_step(cursor: &Cursor, log: &LogPosition, blocks: u64) -> Step {
             ancestor,
             ours,
         } => {
-            return reorganize(cursor, log, block, ancestor, blocks).unwrap_or(Step::Mismatch { block, ours });
+            return reorganize(cursor, log, block, ancestor, blocks)
+                .unwrap_or(Step::Mismatch { block, ours });
         }
     };
     let next = applied.map_or(log.from, BlockNumber::next);

@@ -117,7 +117,7 @@ pub enum Progress {
 pub struct Projection<T> {
     pub(super) target: Arc<T>,
     pub(super) log: Store,
-    settings: ProjectionSettings,
+    pub(super) settings: ProjectionSettings,
     /// Where Dgraph stands, as far as is known; none where it has to be asked.
     pub(super) cursor: Option<Cursor>,
     pub(super) replacement: Option<Replacement>,
@@ -192,9 +192,11 @@ impl<T: Target> Projection<T> {
         let mut verification = None;
         loop {
             match jobs.begin() {
-                Some(Order::Rebuild { drop: true }) => return,
-                Some(order @ Order::Verify { .. }) => verification = Some(Verification::new(order.mend())),
-                Some(Order::Rebuild { drop: false }) | None => {}
+                Some((_, Order::Rebuild { drop: true })) => return,
+                Some((id, order @ Order::Verify { .. })) => {
+                    verification = Some((id, Verification::new(order.mend())));
+                }
+                Some((_, Order::Rebuild { drop: false })) | None => {}
             }
             changes.mark_unchanged();
             let started = Instant::now();
@@ -211,14 +213,13 @@ impl<T: Target> Projection<T> {
                 }
                 Ok(Progress::Idle) => {
                     waits = backoff();
-                    if let Some(mut under_way) = verification.take() {
+                    // One that has failed or was cancelled writes no more.
+                    verification.take_if(|(id, _)| !jobs.is_under_way(*id));
+                    if let Some((_, under_way)) = &mut verification {
                         let went_on = tokio::select! {
                             () = stop.cancelled() => return,
-                            went_on = self.verify_for(jobs, &mut under_way) => went_on,
+                            went_on = self.verify_for(jobs, under_way) => went_on,
                         };
-                        if jobs.order().is_some() {
-                            verification = Some(under_way);
-                        }
                         if went_on {
                             self.cursor = None;
                             continue;
