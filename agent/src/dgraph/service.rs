@@ -7,7 +7,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{DgraphClient, Query};
+use super::client::{DgraphClient, DgraphSettings, Query, SettingsError};
 use super::job::{JobState, Jobs, Order};
 use super::projection::region::NETWORK_NODE;
 use super::projection::{
@@ -19,6 +19,17 @@ use crate::metrics::{Metrics, ProjectionOutcome};
 use crate::replica::ReplicaStatus;
 use crate::store::Store;
 use crate::wire::NetworkName;
+
+/// Most bytes of an answer about what was projected: one block may be large, and is answered as text within text.
+const ANSWER_BYTES: usize = 256 << 20;
+
+/// A client for a projection.
+pub fn projection_client(settings: &DgraphSettings) -> Result<DgraphClient, SettingsError> {
+    DgraphClient::new(DgraphSettings {
+        max_answer_bytes: ANSWER_BYTES,
+        ..settings.clone()
+    })
+}
 
 /// What the service works with.
 #[derive(Debug)]
@@ -236,7 +247,6 @@ mod tests {
     use honeygraph_chain::fork::BlockReference;
 
     use super::*;
-    use crate::dgraph::client::DgraphSettings;
     use crate::dgraph::projection::Writers;
     use crate::store::StoreSettings;
 

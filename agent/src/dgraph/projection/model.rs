@@ -53,6 +53,12 @@ impl Model {
         })))
     }
 
+    /// What a predicate was declared as.
+    #[cfg(test)]
+    pub(crate) fn declared(&self, predicate: &str) -> Option<String> {
+        self.lock().schema.get(predicate).cloned()
+    }
+
     /// Everything that stands under a predicate of a node.
     pub(crate) fn values(&self, uid: Uid, predicate: &str) -> Vec<Value> {
         let key = (uid, predicate.to_owned());
@@ -314,9 +320,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::schedule::{Schedule, Witness, run, run_on_a_log_that_turns, schedules};
-    use super::super::schema::{self, predicate as p};
+    use super::super::schema::{self, Migration, predicate as p};
     use super::super::{
         ClaimOutcome, Cursor, ErrorPolicy, ProjectionError, ProjectionStore, StateCursor, StepOutcome,
+        WriterName,
     };
     use super::*;
 
@@ -439,6 +446,79 @@ mod tests {
             assert_eq!(opened(&model, "w").await.unwrap_err(), expected);
             assert_eq!(first_step(&store).await.unwrap_err(), expected);
             assert_eq!(model.values(NETWORK_NODE, p::APPLIED_BLOCK), vec![]);
+        });
+    }
+
+    /// Versions of a schema that may come.
+    static COMING: [Migration; 2] = [
+        schema::MIGRATIONS[0],
+        Migration {
+            to: 2,
+            declares: &[("extra", "int"), (p::VERIFICATION, "string @index(hash)")],
+        },
+    ];
+
+    #[test]
+    fn of_many_writers_one_takes_a_dgraph_from_version_to_version() {
+        for seed in 0..50 {
+            block_on(async {
+                let model = Model::new(seed);
+                // Half of them find an older one, that others still write to; half of them nothing.
+                let older = if seed % 2 == 0 {
+                    Some(opened(&model, "old").await.unwrap())
+                } else {
+                    None
+                };
+                let network = "spkcc".parse().unwrap();
+                let writers = ["one", "two", "three"].map(|name| name.parse::<WriterName>().unwrap());
+                let opening = writers
+                    .iter()
+                    .map(|writer| ProjectionStore::open_with(model.clone(), &network, writer, &COMING));
+                let step = async {
+                    match &older {
+                        Some(store) => Some(first_step(store).await),
+                        None => None,
+                    }
+                };
+                let (stores, step) = tokio::join!(join_all(opening), step);
+                let stores: Vec<_> = stores.into_iter().map(Result::unwrap).collect();
+                let keys: BTreeSet<_> = stores
+                    .iter()
+                    .map(|store| store.region().key().to_text())
+                    .collect();
+                assert_eq!(keys.len(), 1);
+                assert_eq!(model.values(NETWORK_NODE, p::SCHEMA_VERSION), [2.into()]);
+                assert_eq!(model.declared("extra").as_deref(), Some("int ."));
+                // A step of the older one was written before, or not at all.
+                let newer = ProjectionError::NewerSchema { found: 2, known: 1 };
+                let cursor = stores[0].cursor().await.unwrap();
+                match step {
+                    Some(Ok(outcome)) => assert_eq!((outcome, &cursor), (StepOutcome::Won, &applied(1))),
+                    Some(Err(error)) => assert_eq!((error, &cursor), (newer.clone(), &Cursor::NOTHING)),
+                    None => assert_eq!(cursor, Cursor::NOTHING),
+                }
+                if let Some(store) = &older {
+                    assert_eq!(first_step(store).await.unwrap_err(), newer);
+                    assert_eq!(opened(&model, "old").await.unwrap_err(), newer);
+                }
+                let next = stores[1].write(&cursor, &applied(2), Mutation::new()).await;
+                assert_eq!(next, Ok(StepOutcome::Won));
+            });
+        }
+    }
+
+    #[test]
+    fn what_is_only_looked_at_is_neither_made_nor_migrated() {
+        block_on(async {
+            let model = Model::new(0);
+            let look = async || {
+                let network = "spkcc".parse().unwrap();
+                ProjectionStore::open_existing(model.clone(), &network, &"w".parse().unwrap()).await
+            };
+            assert_eq!(look().await.unwrap_err(), ProjectionError::Nothing);
+            assert_eq!(model.declared(p::NETWORK), None);
+            let store = opened(&model, "w").await.unwrap();
+            assert_eq!(look().await.unwrap().region(), store.region());
         });
     }
 

@@ -16,7 +16,7 @@ use super::cursor::Cursor;
 use super::error::ProjectionError;
 use super::mark::Mark;
 use super::region::{NETWORK_NODE, Region, USED, UidKey};
-use super::schema::{self, predicate as p};
+use super::schema::{self, Migration, predicate as p};
 use crate::dgraph::client::{DgraphClient, DgraphError, Mutation, Value};
 use crate::wire::NetworkName;
 
@@ -81,6 +81,8 @@ struct Inner<C> {
     network: NetworkName,
     writer: WriterName,
     region: Region,
+    /// The schema that it is opened with.
+    migrations: &'static [Migration],
     watch: Mutex<Watch>,
 }
 
@@ -91,9 +93,41 @@ impl<C: Cluster> ProjectionStore<C> {
         network: &NetworkName,
         writer: &WriterName,
     ) -> Result<Self, ProjectionError> {
+        Self::open_with(cluster, network, writer, schema::MIGRATIONS).await
+    }
+
+    /// Opens what stands there and writes nothing; an error where it would have to be made or migrated.
+    pub async fn open_existing(
+        cluster: C,
+        network: &NetworkName,
+        writer: &WriterName,
+    ) -> Result<Self, ProjectionError> {
+        let migrations = schema::MIGRATIONS;
+        let known = schema::newest(migrations);
+        let node = cluster.network_node().await?;
+        match Standing::of(&node, network, known)? {
+            Standing::At { version, key } if version == known => {
+                Ok(Self::opened(cluster, network, writer, key, migrations))
+            }
+            Standing::At { version, .. } => Err(ProjectionError::OlderSchema {
+                found: version,
+                known,
+            }),
+            Standing::Empty => Err(ProjectionError::Nothing),
+            Standing::Clearing { by } => Err(ProjectionError::Clearing { by }),
+        }
+    }
+
+    /// [`ProjectionStore::open`] with versions of the schema.
+    pub(super) async fn open_with(
+        cluster: C,
+        network: &NetworkName,
+        writer: &WriterName,
+        migrations: &'static [Migration],
+    ) -> Result<Self, ProjectionError> {
         let mut waits = cluster.backoff().build();
         let key = loop {
-            let error = match prepare(&cluster, network, writer).await {
+            let error = match prepare(&cluster, network, writer, migrations).await {
                 Ok(key) => break key,
                 Err(error) => error,
             };
@@ -106,13 +140,24 @@ impl<C: Cluster> ProjectionStore<C> {
                 _ => return Err(error),
             }
         };
-        Ok(Self(Arc::new(Inner {
+        Ok(Self::opened(cluster, network, writer, key, migrations))
+    }
+
+    fn opened(
+        cluster: C,
+        network: &NetworkName,
+        writer: &WriterName,
+        key: UidKey,
+        migrations: &'static [Migration],
+    ) -> Self {
+        Self(Arc::new(Inner {
             cluster,
             network: network.clone(),
             writer: writer.clone(),
             region: Region::new(key),
+            migrations,
             watch: Mutex::default(),
-        })))
+        }))
     }
 
     /// Names nodes.
@@ -237,23 +282,28 @@ impl<C: Cluster> ProjectionStore<C> {
         }
     }
 
+    fn version(&self) -> u32 {
+        schema::newest(self.0.migrations)
+    }
+
     /// What every write asks for: that what was opened still stands there, in the schema known here.
     fn expected(&self) -> Expected {
         let mut expected = Expected::default();
         expected.push(p::NETWORK, Some(self.0.network.as_str().into()));
-        expected.push(p::SCHEMA_VERSION, Some(i64::from(schema::VERSION).into()));
+        expected.push(p::SCHEMA_VERSION, Some(i64::from(self.version()).into()));
         expected.push(p::UID_KEY, Some(self.0.region.key().to_text().into()));
         expected
     }
 
     /// The cursor of a network node, which has to be the one that was opened.
     fn read(&self, node: &NetworkNode) -> Result<Cursor, ProjectionError> {
-        match Standing::of(node, &self.0.network)? {
+        match Standing::of(node, &self.0.network, self.version())? {
             Standing::Empty => Err(ProjectionError::Gone("it is empty".to_owned())),
             Standing::Clearing { by } => Err(ProjectionError::Clearing { by }),
-            Standing::At { version, .. } if version != schema::VERSION => Err(ProjectionError::Gone(
-                format!("its schema version is {version}, not {}", schema::VERSION),
-            )),
+            Standing::At { version, .. } if version != self.version() => Err(ProjectionError::Gone(format!(
+                "its schema version is {version}, not {}",
+                self.version()
+            ))),
             Standing::At { key, .. } if key != self.0.region.key() => {
                 Err(ProjectionError::Gone("it was cleared and made again".to_owned()))
             }
@@ -305,7 +355,8 @@ enum Standing {
 }
 
 impl Standing {
-    fn of(node: &NetworkNode, ours: &NetworkName) -> Result<Self, ProjectionError> {
+    /// By a network node, where the schema is known up to a version.
+    fn of(node: &NetworkNode, ours: &NetworkName, known: u32) -> Result<Self, ProjectionError> {
         let (version, key) = match (&node.network, node.schema_version, &node.uid_key) {
             (None, None, None) if node.applied_by.is_none() => return Ok(Self::Empty),
             (Some(network), _, _) if network != ours.as_str() => {
@@ -326,10 +377,10 @@ impl Standing {
                 ));
             }
         };
-        if version > schema::VERSION {
+        if version > known {
             return Err(ProjectionError::NewerSchema {
                 found: version,
-                known: schema::VERSION,
+                known,
             });
         }
         let key = UidKey::from_text(key)
@@ -343,10 +394,11 @@ async fn prepare<C: Cluster>(
     cluster: &C,
     network: &NetworkName,
     writer: &WriterName,
+    migrations: &[Migration],
 ) -> Result<UidKey, ProjectionError> {
     loop {
         let node = cluster.network_node().await?;
-        let (version, known) = match Standing::of(&node, network)? {
+        let (version, known) = match Standing::of(&node, network, schema::newest(migrations))? {
             Standing::Empty => (0, None),
             // It was interrupted: who began it ends it.
             Standing::Clearing { by } if by == writer.as_str() => {
@@ -356,7 +408,7 @@ async fn prepare<C: Cluster>(
             Standing::Clearing { by } => return Err(ProjectionError::Clearing { by }),
             Standing::At { version, key } => (version, Some(key)),
         };
-        let Some(migration) = schema::pending(version).first() else {
+        let Some(migration) = schema::pending(migrations, version).first() else {
             return known.ok_or_else(|| ProjectionError::Damaged("it has no uidKey".to_owned()));
         };
         cluster.alter(&migration.schema()).await.map_err(busy)?;
