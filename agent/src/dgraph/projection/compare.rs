@@ -92,9 +92,9 @@ impl<T: Target> Projection<T> {
         places.blocks = (range.end() < all.end()).then(|| range.end().next());
         let blocks = self.target.blocks(range).await?;
         let checkpoints = self.target.checkpoints(range).await?;
-        let target = Arc::clone(&self.target);
+        let (target, writers) = (Arc::clone(&self.target), self.settings.writers);
         let repair = off_thread(move || {
-            verify::repair_blocks(&common.view, target.region(), range, blocks, checkpoints)
+            verify::repair_blocks(&common.view, target.region(), range, blocks, checkpoints, writers)
         })
         .await?;
         Ok(Compared::Piece {

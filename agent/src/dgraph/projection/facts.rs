@@ -8,6 +8,7 @@ use honeygraph_chain::network::CheckpointKind;
 use honeygraph_chain::{BlockNumber, ContentId, Operation, Path};
 
 use super::region::Region;
+use super::runner::Writers;
 use super::schema::predicate as p;
 use super::touched::StateNode;
 use crate::dgraph::client::{Mutation, Uid, Value};
@@ -76,9 +77,15 @@ impl BlockRow {
 
     /// What is not right in another row of the same block. When it heard of a block, and whether it could prove it
     /// itself, each node knows for itself: of several that write there none corrects the others.
-    pub(super) fn differing(&self, stood: &Self) -> Vec<&'static str> {
-        let is_heard_of = self.timestamp_ms.is_none() || stood.timestamp_ms.is_some();
-        let is_proven = self.is_unverified || !stood.is_unverified;
+    pub(super) fn differing(&self, stood: &Self, writers: Writers) -> Vec<&'static str> {
+        let is_heard_of = match writers {
+            Writers::One => self.timestamp_ms == stood.timestamp_ms,
+            Writers::Several => self.timestamp_ms.is_none() || stood.timestamp_ms.is_some(),
+        };
+        let is_proven = match writers {
+            Writers::One => self.is_unverified == stood.is_unverified,
+            Writers::Several => self.is_unverified || !stood.is_unverified,
+        };
         let right = [
             (p::BLOCK_HASH, self.hash == stood.hash),
             (p::PREVIOUS_HASH, self.previous_hash == stood.previous_hash),
@@ -377,7 +384,7 @@ mod tests {
         let stood = |change: fn(&mut BlockRow)| {
             let mut stood = ours.clone();
             change(&mut stood);
-            ours.differing(&stood)
+            ours.differing(&stood, Writers::Several)
         };
         let none: [&str; 0] = [];
         assert_eq!(stood(|_| {}), none);
@@ -391,6 +398,12 @@ mod tests {
             timestamp_ms: None,
             ..ours.clone()
         };
-        assert_eq!(unproven.differing(&ours), none, "another node has proven it");
+        assert_eq!(
+            unproven.differing(&ours, Writers::Several),
+            none,
+            "another node has proven it"
+        );
+        let alone = unproven.differing(&ours, Writers::One);
+        assert_eq!(alone, [p::TIMESTAMP, p::VERIFICATION], "nobody else writes there");
     }
 }

@@ -15,6 +15,7 @@ use super::facts::{
 };
 use super::region::Region;
 use super::replacement::{Judged, StoredPath, StoredState, judge};
+use super::runner::Writers;
 use super::touched::StateNode;
 use crate::dgraph::client::{Mutation, Uid};
 use crate::store::{StoreError, View};
@@ -182,6 +183,7 @@ pub(super) fn repair_blocks(
     range: BlockRange,
     blocks: Vec<StoodBlock>,
     checkpoints: Vec<StoodCheckpoint>,
+    writers: Writers,
 ) -> Result<Repair, StoreError> {
     let mut repair = Repair::default();
     let mut blocks: BTreeMap<BlockNumber, StoodBlock> =
@@ -196,7 +198,7 @@ pub(super) fn repair_blocks(
                 expected.put(region, &mut repair.facts)?;
             }
             Some(stood) => {
-                let mut differing = expected.differing(&stood.row);
+                let mut differing = expected.differing(&stood.row, writers);
                 if stood.number != Some(number) {
                     differing.push(super::schema::predicate::BLOCK_NUM);
                 }
