@@ -59,7 +59,10 @@ pub(crate) async fn compare(client: &DgraphClient, view: &View) -> anyhow::Resul
 
     let mut stored = blocks(client).await?;
     let forks: Vec<Fork> = all(client, "fork.tipHash", "fork.tipHash").await?;
-    let left = stored.orphans.iter().chain(forks.iter().map(|fork| &fork.tip_hash));
+    let left = stored
+        .orphans
+        .iter()
+        .chain(forks.iter().map(|fork| &fork.tip_hash));
     for hash in left {
         let twice = stored.canonical.values().find(|row| row.hash == *hash);
         ensure!(

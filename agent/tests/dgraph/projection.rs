@@ -208,7 +208,10 @@ async fn reorganized(program: std::path::PathBuf, directory: std::path::PathBuf)
     catch_up(&mut projection).await;
     assert_eq!(projection.cursor().unwrap().applied, Some(before));
     let none = ask(&client, forked).await;
-    assert_eq!((&none["q"][0]["count"], &none["f"]), (&0.into(), &serde_json::json!([])));
+    assert_eq!(
+        (&none["q"][0]["count"], &none["f"]),
+        (&0.into(), &serde_json::json!([]))
+    );
     compare(&client, &log.replica.store().view()).await.unwrap();
 
     // The log goes back to the last checkpoint and on with other blocks.

@@ -258,6 +258,9 @@ fn put_blocks(
     Ok(last)
 }
 
+/// A node of the state, and its value; none where nothing stands there any more.
+type ChangedNode = (StateNode, Option<String>);
+
 /// The nodes of the state that blocks changed, and orphaned ones, as they are now; none where they are too many.
 fn changed<'a>(
     view: &View,
@@ -265,7 +268,7 @@ fn changed<'a>(
     height: BlockNumber,
     orphaned: impl Iterator<Item = &'a (BlockNumber, StoredBlock)>,
     limits: StateLimits,
-) -> Result<Option<Vec<(StateNode, Option<String>)>>, StoreError> {
+) -> Result<Option<Vec<ChangedNode>>, StoreError> {
     let mut touched = BTreeSet::new();
     if let Ok(range) = BlockRange::new(from, height) {
         for number in range.iter() {

@@ -13,7 +13,7 @@ use super::claim::ClaimOutcome;
 use super::cursor::{Cursor, StateCursor};
 use super::error::{ErrorPolicy, ProjectionError};
 use super::log::{Gathered, gather, log_ends, survey};
-use super::plan::{CursorBlock, Step, next_step};
+use super::plan::{CursorBlock, LogPosition, Step, next_step};
 use super::replacement::{Others, Replacement};
 use super::rewind::Rewinds;
 use super::store::StepOutcome;
@@ -25,7 +25,7 @@ use super::weight::{StateLimits, is_heavy};
 use crate::dgraph::client::Mutation;
 use crate::dgraph::job::{Jobs, LogEnds, Order};
 use crate::replica::ReplicaStatus;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, View};
 
 /// How often a projection that has nothing to do looks whether somebody else moved Dgraph.
 const IDLE: Duration = Duration::from_secs(10);
@@ -130,6 +130,15 @@ pub struct Projection<T> {
     pub(super) limits: StateLimits,
     /// Nodes of the state that were written since it was begun anew.
     state_nodes: u64,
+}
+
+/// What is to be done next.
+struct Planned {
+    /// The log as it was looked at.
+    view: View,
+    position: LogPosition,
+    step: Step,
+    gathered: Gathered,
 }
 
 /// How far what stands in Dgraph was compared with the log, while there is nothing else to do.
@@ -305,49 +314,15 @@ impl<T: Target> Projection<T> {
             None => self.target.cursor().await?,
         };
         self.cursor = Some(cursor.clone());
-        let (log, target, blocks) = (
-            self.log.clone(),
-            Arc::clone(&self.target),
-            self.settings.step_blocks,
-        );
-        let seen = cursor.clone();
-        let (writers, limits) = (self.settings.writers, self.limits);
-        let mut taken_back = self.taken_back.clone();
-        let planned = off_thread(move || {
-            let view = log.view();
-            taken_back.forget_followed(&view)?;
-            let Some(survey) = survey(&view, &seen)? else {
-                return Ok(None);
-            };
-            let mut step = next_step(&seen, &survey.position, blocks);
-            while let Step::Blocks {
-                range: Some(range), ..
-            }
-            | Step::Reorganize {
-                range: Some(range), ..
-            }
-            | Step::History(range) = &step
-                && is_heavy(&view, *range)?
-            {
-                step = next_step(&seen, &survey.position, range.len() / 2);
-            }
-            if let CursorBlock::Orphan { block, ours, .. } = survey.position.cursor_block
-                && writers == Writers::Several
-                && taken_back.is_among(survey.orphaned())
-            {
-                step = Step::Mismatch { block, ours };
-            }
-            let gathered = gather(&view, target.region(), &seen, &survey, &step, limits)?;
-            if matches!(gathered, Gathered::ReplaceState) {
-                step = Step::ReplaceState;
-            }
-            Ok(Some((view, survey.position, step, gathered, taken_back)))
-        })
-        .await?;
-        let Some((view, position, step, gathered, taken_back)) = planned else {
+        let Some(planned) = self.plan(&cursor).await? else {
             return Ok(Progress::Idle);
         };
-        self.taken_back = taken_back;
+        let Planned {
+            view,
+            position,
+            step,
+            gathered,
+        } = planned;
         if !matches!(step, Step::Mismatch { .. }) {
             self.rewinds.over();
         }
@@ -405,6 +380,59 @@ impl<T: Target> Projection<T> {
                 Ok(Progress::Idle)
             }
         }
+    }
+
+    /// Decides on the next step and reads what it writes out of the log; none while the log has no block with a state.
+    async fn plan(&mut self, cursor: &Cursor) -> Result<Option<Planned>, AdvanceError> {
+        let (log, target, blocks) = (
+            self.log.clone(),
+            Arc::clone(&self.target),
+            self.settings.step_blocks,
+        );
+        let seen = cursor.clone();
+        let (writers, limits) = (self.settings.writers, self.limits);
+        let mut taken_back = self.taken_back.clone();
+        let planned = off_thread(move || {
+            let view = log.view();
+            taken_back.forget_followed(&view)?;
+            let Some(survey) = survey(&view, &seen)? else {
+                return Ok(None);
+            };
+            let mut step = next_step(&seen, &survey.position, blocks);
+            while let Step::Blocks {
+                range: Some(range), ..
+            }
+            | Step::Reorganize {
+                range: Some(range), ..
+            }
+            | Step::History(range) = &step
+                && is_heavy(&view, *range)?
+            {
+                step = next_step(&seen, &survey.position, range.len() / 2);
+            }
+            if let CursorBlock::Orphan { block, ours, .. } = survey.position.cursor_block
+                && writers == Writers::Several
+                && taken_back.is_among(survey.orphaned())
+            {
+                step = Step::Mismatch { block, ours };
+            }
+            let gathered = gather(&view, target.region(), &seen, &survey, &step, limits)?;
+            if matches!(gathered, Gathered::ReplaceState) {
+                step = Step::ReplaceState;
+            }
+            let planned = Planned {
+                view,
+                position: survey.position,
+                step,
+                gathered,
+            };
+            Ok(Some((planned, taken_back)))
+        })
+        .await?;
+        Ok(planned.map(|(planned, taken_back)| {
+            self.taken_back = taken_back;
+            planned
+        }))
     }
 
     /// Whether this writer brought Dgraph to where it stands: what it wrote itself it may take back, where its log has

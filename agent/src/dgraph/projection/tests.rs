@@ -5,6 +5,8 @@ use std::sync::Arc;
 use honeygraph_chain::block::{Block, HashedBlock};
 use honeygraph_chain::quorum::{VoterId, Voters};
 use honeygraph_chain::{BlockNumber, BlockRange, Operation, Operations, Path};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::model::Model;
 use super::region::NETWORK_NODE;
@@ -12,8 +14,9 @@ use super::schema::predicate as p;
 use super::weight::StateLimits;
 use super::*;
 use crate::dgraph::client::Value;
+use crate::dgraph::job::{Jobs, Order};
 use crate::ingest::{LastIndex, SourceCursor, SourceEvent, SourceEventKind};
-use crate::replica::{FetchedBlock, HistoryOutcome, Replica, ReplicaSettings};
+use crate::replica::{FetchedBlock, HistoryOutcome, Replica, ReplicaSettings, ReplicaStatus};
 use crate::store::{Store, StoreSettings};
 use crate::test_chain::{Checkpoint, Home, at, chain, settings};
 
@@ -649,6 +652,36 @@ fn blocks_that_come_back_stand_in_dgraph_once() {
         let found = compare(&projection, Mend::Yes).await;
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(of_forks(&model), 0);
+    });
+}
+
+#[test]
+fn a_job_that_was_cancelled_mends_nothing_more() {
+    block_on(async {
+        let home = Home::new();
+        let log = log(&home, 130);
+        let model = Model::new(15);
+        let mut projection = projection(&model, &log, Writers::One).await;
+        catch_up(&mut projection).await;
+        let block = projection.target.region().block(at(3));
+        model.tamper(block, p::OPERATIONS, vec!["[]".into()]);
+        let jobs = Jobs::default();
+        jobs.ask(Order::Verify { repair: true }).unwrap();
+        let (_sender, changes) = watch::channel(Arc::new(ReplicaStatus::default()));
+        let stop = CancellationToken::new();
+        // What is compared without a job tells of what it puts right.
+        let mut told = Vec::new();
+        projection
+            .follow(changes, &jobs, stop.clone(), |_, progress, _| {
+                let _ = jobs.cancel();
+                told.push(progress.as_ref().unwrap().clone());
+                if told.len() > 1 {
+                    stop.cancel();
+                }
+            })
+            .await;
+        assert_eq!(told, [Progress::Idle, Progress::Repaired { blocks: 1, nodes: 0 }]);
+        assert_eq!(jobs.last().unwrap().repaired, 0);
     });
 }
 
