@@ -282,7 +282,7 @@ fn who_knows_less_of_a_checkpoint_corrects_nobody() {
         }
         // Where something else is wrong, what others know is not lost with it.
         let node = less.target.region().block(at(99));
-        model.tamper(node, p::OPERATIONS, vec!["[]".into()]);
+        model.tamper(node, p::OPERATIONS, vec!["[1]".into()]);
         compare(&less, Mend::Yes).await;
         assert_eq!(compare(&more, Mend::No).await, [""; 0]);
     });
@@ -664,7 +664,7 @@ fn a_job_that_was_cancelled_mends_nothing_more() {
         let mut projection = projection(&model, &log, Writers::One).await;
         catch_up(&mut projection).await;
         let block = projection.target.region().block(at(3));
-        model.tamper(block, p::OPERATIONS, vec!["[]".into()]);
+        model.tamper(block, p::OPERATIONS, vec!["[1]".into()]);
         let jobs = Jobs::default();
         jobs.ask(Order::Verify { repair: true }).unwrap();
         let (_sender, changes) = watch::channel(Arc::new(ReplicaStatus::default()));
