@@ -133,28 +133,40 @@ pub fn write_number(number: f64, out: &mut Vec<u8>) {
     out.extend_from_slice(ryu_js::Buffer::new().format(number).as_bytes());
 }
 
-/// The bytes that a JSON string cannot hold as they are.
-const NEEDS_ESCAPE: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        table[byte] = true;
-        byte += 1;
-    }
-    table[b'"' as usize] = true;
-    table[b'\\' as usize] = true;
-    table
-};
+/// Whether a JSON string cannot hold the byte as it is.
+#[allow(
+    clippy::needless_bitwise_bool,
+    reason = "without branches many bytes are looked at in one step"
+)]
+const fn needs_escape(byte: u8) -> bool {
+    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
+}
 
 /// Appends a quoted string with JCS escapes.
 pub fn write_string(text: &str, out: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let bytes = text.as_bytes();
+    write_utf8(text.as_bytes(), out);
+}
+
+/// [`write_string`] for bytes that are known to be UTF-8.
+pub(crate) fn write_utf8(bytes: &[u8], out: &mut Vec<u8>) {
     out.reserve(bytes.len() + 2);
     out.push(b'"');
+    if bytes
+        .iter()
+        .fold(false, |found, &byte| found | needs_escape(byte))
+    {
+        write_escaped(bytes, out);
+    } else {
+        out.extend_from_slice(bytes);
+    }
+    out.push(b'"');
+}
+
+fn write_escaped(bytes: &[u8], out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut clean_from = 0;
     for (at, &byte) in bytes.iter().enumerate() {
-        if !NEEDS_ESCAPE[usize::from(byte)] {
+        if !needs_escape(byte) {
             continue;
         }
         let short = match byte {
@@ -180,7 +192,6 @@ pub fn write_string(text: &str, out: &mut Vec<u8>) {
         }
     }
     out.extend_from_slice(&bytes[clean_from..]);
-    out.push(b'"');
 }
 
 impl Serialize for JsonValue {

@@ -32,6 +32,16 @@ pub struct DeltaReference {
     pub hive_block: BlockNumber,
 }
 
+impl DeltaReference {
+    fn write_canonical(&self, out: &mut Vec<u8>) {
+        let text = format!(
+            "{{\"hash\":\"{}\",\"hive_block\":{}}}",
+            self.hash, self.hive_block
+        );
+        out.extend_from_slice(text.as_bytes());
+    }
+}
+
 /// The full state before the one that a chain of checkpoints stands on. A full state does not name it; the deltas
 /// after it do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,10 +150,15 @@ impl CheckpointChain {
 #[derive(Debug, Clone)]
 pub struct DeltaWriter {
     after_number: Vec<u8>,
+    /// Bytes of it up to the end of the list of deltas.
+    chain_bytes: usize,
     empty: bool,
     /// None where the full state before the last one is not known.
     tail: Option<Vec<u8>>,
 }
+
+/// What stands between the list of deltas and the log.
+const AFTER_CHAIN: &[u8] = b"],\"ops\":[";
 
 impl DeltaWriter {
     /// The document of the period that starts after `chain.last_block`.
@@ -153,15 +168,10 @@ impl DeltaWriter {
             if position > 0 {
                 out.push(b',');
             }
-            out.extend_from_slice(
-                format!(
-                    "{{\"hash\":\"{}\",\"hive_block\":{}}}",
-                    delta.hash, delta.hive_block
-                )
-                .as_bytes(),
-            );
+            delta.write_canonical(&mut out);
         }
-        out.extend_from_slice(b"],\"ops\":[");
+        let chain_bytes = out.len();
+        out.extend_from_slice(AFTER_CHAIN);
         let prev_root = match chain.prev_root {
             PreviousRoot::None => Some(String::new()),
             PreviousRoot::Known(id) => Some(id.to_string()),
@@ -172,9 +182,23 @@ impl DeltaWriter {
         });
         Self {
             after_number: out,
+            chain_bytes,
             empty: true,
             tail,
         }
+    }
+
+    /// Goes on to the document of the period after the one whose delta this is: that of the same chain with `delta`
+    /// at its end. The deltas before it, some hundreds, are not spelled anew.
+    pub fn start_after(&mut self, delta: &DeltaReference) {
+        self.after_number.truncate(self.chain_bytes);
+        if !self.after_number.ends_with(b"[") {
+            self.after_number.push(b',');
+        }
+        delta.write_canonical(&mut self.after_number);
+        self.chain_bytes = self.after_number.len();
+        self.after_number.extend_from_slice(AFTER_CHAIN);
+        self.empty = true;
     }
 
     /// Appends the operations of the next block.
@@ -300,5 +324,37 @@ impl DeltaDocument {
             ops: serde::de::IgnoredAny,
         }
         serde_json::from_slice::<(BlockNumber, Shape)>(bytes).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::path::Path;
+
+    #[test]
+    fn going_on_after_a_delta_spells_the_same_as_starting_anew() {
+        let number = |number: u64| BlockNumber::try_from(number).unwrap();
+        let operations = Operations::new(vec![
+            Operation::Del {
+                path: Path::from_slashed("a/b"),
+            },
+            Operation::WriteMarker,
+        ])
+        .unwrap();
+        let mut chain = CheckpointChain::from_state(number(0), ContentId::of(b"genesis"));
+        let mut going_on = DeltaWriter::new(&chain);
+        for block in [100, 200, 300] {
+            going_on.push(&operations);
+            let id = going_on.content_id(number(block)).unwrap();
+            chain = chain.after(CheckpointKind::Delta, number(block), id);
+            going_on.start_after(chain.deltas.last().unwrap());
+            let mut anew = DeltaWriter::new(&chain);
+            assert_eq!(going_on.document(number(block)), anew.document(number(block)));
+            anew.push(&operations);
+            let mut next = going_on.clone();
+            next.push(&operations);
+            assert_eq!(next.document(number(block)), anew.document(number(block)));
+        }
     }
 }

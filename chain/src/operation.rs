@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::canonical_json::{JsonValue, write_string};
+use crate::canonical_json::{JsonValue, write_utf8};
 use crate::path::Path;
 
 /// One entry of honeycomb's log, without its index: the index is its place in the block.
@@ -126,7 +126,7 @@ impl Operation {
         let mut inner = Vec::with_capacity(256);
         self.write(None, &mut inner);
         // Canonical JSON is UTF-8 by construction.
-        write_string(&String::from_utf8_lossy(&inner), out);
+        write_utf8(&inner, out);
     }
 
     /// Reads an entry of a delta document (the text inside the string).

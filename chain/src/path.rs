@@ -68,18 +68,24 @@ impl PathKey {
     /// The key of the member `segment` below this path.
     #[must_use]
     pub fn child(&self, segment: &str) -> Self {
-        let mut child = self.clone();
+        let mut bytes = Vec::with_capacity(self.0.len() + segment.len() + TERMINATOR.len());
+        bytes.extend_from_slice(&self.0);
+        let mut child = Self(bytes);
         child.push(segment);
         child
     }
 
     /// Goes down to the member `segment`.
     pub fn push(&mut self, segment: &str) {
-        self.0.reserve(segment.len() + 2);
-        for byte in segment.bytes() {
-            match byte {
-                0 => self.0.extend_from_slice(&ESCAPED_ZERO),
-                other => self.0.push(utf16_rank(other)),
+        self.0.reserve(segment.len() + TERMINATOR.len());
+        if segment.bytes().all(|byte| byte != 0) {
+            self.0.extend(segment.bytes().map(utf16_rank));
+        } else {
+            for byte in segment.bytes() {
+                match byte {
+                    0 => self.0.extend_from_slice(&ESCAPED_ZERO),
+                    other => self.0.push(utf16_rank(other)),
+                }
             }
         }
         self.0.extend_from_slice(&TERMINATOR);
@@ -92,14 +98,8 @@ impl PathKey {
 
     /// Keys of all paths above this one, the root first; not the key itself.
     pub fn ancestors(&self) -> impl Iterator<Item = PathKey> + '_ {
-        let ends = self
-            .0
-            .windows(2)
-            .enumerate()
-            .filter(|(_, pair)| **pair == TERMINATOR)
-            .map(|(at, _)| at + 2);
         std::iter::once(0)
-            .chain(ends)
+            .chain(self.segment_ends())
             .filter(|end| *end < self.0.len())
             .map(|end| Self(self.0[..end].to_vec()))
     }
@@ -111,7 +111,7 @@ impl PathKey {
 
     /// Number of member names in the path.
     pub fn depth(&self) -> usize {
-        self.ancestors().count()
+        self.segment_ends().count()
     }
 
     /// The first key after this one and everything below it; none for the root, after which nothing comes.
@@ -131,41 +131,54 @@ impl PathKey {
     pub(crate) fn parent(&self) -> Option<&[u8]> {
         let before_last = self.0.len().checked_sub(TERMINATOR.len())?;
         let above = self.0.get(..before_last)?;
-        // A zero byte only starts a terminator or an escaped zero.
         let end = above.windows(2).rposition(|pair| pair == TERMINATOR);
         above.get(..end.map_or(0, |at| at + TERMINATOR.len()))
     }
 
-    /// The key's bytes up to each path above this one, the longest first, without the root's.
+    /// The key's bytes up to `depth` member names down, or as far as there are some, and the bytes after them.
+    pub fn split_at_depth(&self, depth: usize) -> (&[u8], &[u8]) {
+        let end = self.segment_ends().take(depth).last().unwrap_or_default();
+        self.0.split_at(end)
+    }
+
+    /// Where each segment ends, in bytes.
+    fn segment_ends(&self) -> impl Iterator<Item = usize> + '_ {
+        // A zero byte only starts a terminator or an escaped zero.
+        let pairs = self.0.windows(2).enumerate();
+        let ends = pairs.filter(|(_, pair)| **pair == TERMINATOR);
+        ends.map(|(at, _)| at + TERMINATOR.len())
+    }
+
+    /// The key's bytes up to each path above this one, the shortest first, without the root's.
     pub(crate) fn prefixes(&self) -> impl Iterator<Item = &[u8]> {
-        let ends = self
-            .0
-            .windows(2)
-            .enumerate()
-            .filter(|(_, pair)| **pair == TERMINATOR)
-            .map(|(at, _)| at + 2);
-        let ends: Vec<_> = ends.filter(|end| *end < self.0.len()).collect();
-        ends.into_iter().rev().filter_map(|end| self.0.get(..end))
+        let ends = self.segment_ends().filter(|end| *end < self.0.len());
+        ends.filter_map(|end| self.0.get(..end))
     }
 
     /// Appends the canonical JSON of the path: an array of strings.
     pub fn write_canonical(&self, out: &mut Vec<u8>) {
         out.push(b'[');
-        let mut segment = Vec::new();
-        let mut bytes = self.0.iter().copied();
+        let mut segment = Vec::with_capacity(self.0.len());
+        // Each zero byte is followed by one that says whether it ends a segment or stands in it.
+        let mut pieces = self.0.split(|byte| *byte == 0);
+        let text = pieces.next().unwrap_or_default();
+        segment.extend(text.iter().copied().map(utf16_unrank));
         let mut first = true;
-        while let Some(byte) = bytes.next() {
-            if byte != 0 {
-                segment.push(utf16_unrank(byte));
-            } else if bytes.next() == Some(ESCAPED_ZERO[1]) {
+        for piece in pieces {
+            let (kind, text) = piece.split_first().unwrap_or((&TERMINATOR[1], piece));
+            if *kind == ESCAPED_ZERO[1] {
                 segment.push(0);
             } else {
                 if !std::mem::take(&mut first) {
                     out.push(b',');
                 }
-                write_string(&String::from_utf8_lossy(&segment), out);
+                match std::str::from_utf8(&segment) {
+                    Ok(text) => write_string(text, out),
+                    Err(_) => write_string(&String::from_utf8_lossy(&segment), out),
+                }
                 segment.clear();
             }
+            segment.extend(text.iter().copied().map(utf16_unrank));
         }
         out.push(b']');
     }
@@ -199,7 +212,8 @@ impl PathKey {
 
 impl From<&Path> for PathKey {
     fn from(path: &Path) -> Self {
-        let mut key = Self::root();
+        let bytes = path.0.iter().map(|segment| segment.len() + TERMINATOR.len());
+        let mut key = Self(Vec::with_capacity(bytes.sum()));
         for segment in &path.0 {
             key.push(segment);
         }

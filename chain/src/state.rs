@@ -99,7 +99,7 @@ pub struct MemoryState {
 impl MemoryState {
     /// Sets or, with `None`, removes a leaf.
     pub fn set(&mut self, key: PathKey, leaf: Option<Leaf>) {
-        let digest = LeafDigest::at(&key);
+        let mut digest = LeafDigest::at(&key);
         let before = match leaf {
             Some(leaf) => {
                 self.digest = self.digest.plus(digest.of(leaf.value()));
@@ -211,22 +211,18 @@ pub struct BlockEffect {
 }
 
 impl BlockEffect {
-    fn of(journal: Journal) -> Self {
-        let mut changes: BTreeMap<PathKey, LeafChange> = BTreeMap::new();
-        for change in journal {
-            match changes.entry(change.key.clone()) {
-                Entry::Occupied(mut entry) => entry.get_mut().after = change.after,
-                Entry::Vacant(entry) => {
-                    entry.insert(change);
-                }
+    fn of(mut journal: Journal) -> Self {
+        // Stable: the changes of one leaf stay in their order, and become one.
+        journal.sort_by(|one, other| one.key.cmp(&other.key));
+        journal.dedup_by(|later, kept| {
+            let same = later.key == kept.key;
+            if same {
+                kept.after = later.after.take();
             }
-        }
-        let changes = changes
-            .into_values()
-            .filter(|change| change.before != change.after);
-        Self {
-            changes: changes.collect(),
-        }
+            same
+        });
+        journal.retain(|change| change.before != change.after);
+        Self { changes: journal }
     }
 }
 
@@ -371,7 +367,7 @@ impl<L: Leaves> StateOverlay<L> {
         let mut deleted = Vec::new();
         for operation in batch {
             match operation {
-                Operation::Put { path, data } => flatten(&mut PathKey::from(path), data, &mut puts)?,
+                Operation::Put { path, data } => flatten(PathKey::from(path), data, &mut puts)?,
                 Operation::Del { path } => {
                     let key = PathKey::from(path);
                     if key.as_bytes().len() > MAX_KEY_BYTES {
@@ -451,7 +447,7 @@ impl<L: Leaves> StateOverlay<L> {
             }
         };
         if before != after {
-            let digest = LeafDigest::at(key);
+            let mut digest = LeafDigest::at(key);
             if let Some(before) = &before {
                 self.digest = self.digest.minus(digest.of(before.value()));
             }
@@ -508,22 +504,22 @@ impl<L: Leaves> Leaves for StateOverlay<L> {
 /// Spells a put as the leaves it sets: each member of an object, an array keyed by index; an empty object
 /// or array sets nothing.
 fn flatten<E>(
-    key: &mut PathKey,
+    key: PathKey,
     data: &JsonValue,
     puts: &mut BTreeMap<PathKey, Leaf>,
 ) -> Result<(), StateError<E>> {
     match data {
         JsonValue::Object(members) => {
             for (name, value) in members {
-                flatten(&mut key.child(name), value, puts)?;
+                flatten(key.child(name), value, puts)?;
             }
         }
         JsonValue::Array(items) => {
             for (index, value) in items.iter().enumerate() {
-                flatten(&mut key.child(&index.to_string()), value, puts)?;
+                flatten(key.child(&index.to_string()), value, puts)?;
             }
         }
-        scalar if *key == PathKey::root() => {
+        scalar if key == PathKey::root() => {
             debug_assert!(scalar.is_scalar());
             return Err(StateError::LeafAtRoot);
         }
@@ -533,7 +529,7 @@ fn flatten<E>(
             });
         }
         scalar => {
-            puts.insert(key.clone(), Leaf(scalar.clone()));
+            puts.insert(key, Leaf(scalar.clone()));
         }
     }
     Ok(())

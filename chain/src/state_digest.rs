@@ -53,27 +53,28 @@ impl StateDigest {
 /// Computes the digests of the values that stand at one path.
 #[derive(Debug)]
 pub struct LeafDigest {
-    /// Canonical JSON of `[path,`.
-    prefix: Vec<u8>,
+    /// Canonical JSON of `[path,`, and room for a value.
+    text: Vec<u8>,
+    prefix_bytes: usize,
 }
 
 impl LeafDigest {
     /// For the leaf at a path.
     pub fn at(key: &PathKey) -> Self {
-        let mut prefix = Vec::with_capacity(key.as_bytes().len() * 2 + 64);
-        prefix.push(b'[');
-        key.write_canonical(&mut prefix);
-        prefix.push(b',');
-        Self { prefix }
+        let mut text = Vec::with_capacity(key.as_bytes().len() * 2 + 64);
+        text.push(b'[');
+        key.write_canonical(&mut text);
+        text.push(b',');
+        let prefix_bytes = text.len();
+        Self { text, prefix_bytes }
     }
 
     /// The digest with this value there.
-    pub fn of(&self, value: &JsonValue) -> StateDigest {
-        let mut text = Vec::with_capacity(self.prefix.len() + 64);
-        text.extend_from_slice(&self.prefix);
-        value.write_canonical(&mut text);
-        text.push(b']');
-        StateDigest(U256::from_be_slice(&Sha256::digest(&text)))
+    pub fn of(&mut self, value: &JsonValue) -> StateDigest {
+        self.text.truncate(self.prefix_bytes);
+        value.write_canonical(&mut self.text);
+        self.text.push(b']');
+        StateDigest(U256::from_be_slice(&Sha256::digest(&self.text)))
     }
 }
 

@@ -1,8 +1,10 @@
 //! Leaves that lately committed blocks changed, kept in memory: most of what a block changes was changed not long
 //! ago, and a read of the store costs more than the rest of a change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 
+use foldhash::fast::RandomState;
 use honeygraph_chain::PathKey;
 use honeygraph_chain::state::Leaf;
 
@@ -10,11 +12,18 @@ use honeygraph_chain::state::Leaf;
 const MOST_BYTES: usize = 12 << 20;
 /// What an entry takes besides its text, about.
 const ENTRY_BYTES: usize = 128;
+/// Member names that say which leaves are kept together: those of one account or one contract. One large map would
+/// be searched through twenty keys that stand far apart in memory.
+const GROUP_DEPTH: usize = 2;
+
+/// The leaves of a group by the rest of their keys.
+type Group = BTreeMap<Box<[u8]>, Leaf>;
 
 /// Leaves of the committed state that were changed lately, as they stand now. What was removed is not among them.
 #[derive(Debug, Default)]
 pub(super) struct RecentLeaves {
-    leaves: BTreeMap<PathKey, Leaf>,
+    /// By the first names of their paths, then by the rest of the key. No group is empty.
+    groups: HashMap<Box<[u8]>, Group, RandomState>,
     bytes: usize,
 }
 
@@ -28,42 +37,75 @@ impl RecentLeaves {
 
     /// Takes a leaf as the commit leaves it.
     pub(super) fn put(&mut self, key: &PathKey, leaf: Option<&Leaf>) {
+        let (group, rest) = split(key);
         let Some(leaf) = leaf else {
-            if let Some(removed) = self.leaves.remove(key) {
-                self.bytes -= entry_bytes(key, &removed);
+            if let Some(leaves) = self.groups.get_mut(group) {
+                if let Some(removed) = leaves.remove(rest) {
+                    self.bytes -= entry_bytes(key, &removed);
+                }
+                if leaves.is_empty() {
+                    self.groups.remove(group);
+                }
             }
             return;
         };
         self.bytes += entry_bytes(key, leaf);
-        if let Some(known) = self.leaves.get_mut(key) {
-            self.bytes -= entry_bytes(key, known);
-            *known = leaf.clone();
+        if let Some(leaves) = self.groups.get_mut(group) {
+            if let Some(known) = leaves.get_mut(rest) {
+                self.bytes -= entry_bytes(key, known);
+                *known = leaf.clone();
+            } else {
+                leaves.insert(rest.into(), leaf.clone());
+            }
         } else {
-            self.leaves.insert(key.clone(), leaf.clone());
+            let leaves = BTreeMap::from([(rest.into(), leaf.clone())]);
+            self.groups.insert(group.into(), leaves);
         }
     }
 
     /// The leaf at a path; none where it is not known.
     pub(super) fn get(&self, key: &PathKey) -> Option<&Leaf> {
-        self.leaves.get(key)
+        let (group, rest) = split(key);
+        self.groups.get(group)?.get(rest)
     }
 
-    /// Whether one of these leaves stands below a path.
+    /// Whether one of these leaves stands below a path. Leaves that are kept in more than one group are not looked
+    /// for.
     pub(super) fn has_leaf_below(&self, key: &PathKey) -> bool {
         self.below(key).next().is_some()
     }
 
-    /// The leaves below a path, in key order, where `count` of them are known.
+    /// The leaves below a path, in key order, where `count` of them are known and kept together.
     pub(super) fn leaves_below(&self, key: &PathKey, count: usize) -> Option<Vec<(PathKey, Leaf)>> {
-        let known = self.below(key).map(|(at, leaf)| (at.clone(), leaf.clone()));
-        let leaves: Vec<_> = known.collect();
+        let (group, _) = key.split_at_depth(GROUP_DEPTH);
+        let whole = |rest: &[u8]| PathKey::from([group, rest].concat());
+        let known = self.below(key).map(|(rest, leaf)| (whole(rest), leaf.clone()));
+        let leaves: Vec<_> = known.take(count.saturating_add(1)).collect();
         (leaves.len() == count).then_some(leaves)
     }
 
-    fn below(&self, key: &PathKey) -> impl Iterator<Item = (&PathKey, &Leaf)> {
-        let from = self.leaves.range(key..);
-        from.take_while(move |(at, _)| at.is_at_or_below(key))
-            .filter(move |(at, _)| *at != key)
+    /// The leaves of its group below a path, by the rest of their keys.
+    fn below<'leaves>(
+        &'leaves self,
+        key: &'leaves PathKey,
+    ) -> impl Iterator<Item = (&'leaves [u8], &'leaves Leaf)> {
+        let (group, top) = key.split_at_depth(GROUP_DEPTH);
+        let leaves = self.groups.get(group).into_iter();
+        leaves
+            .flat_map(move |leaves| leaves.range::<[u8], _>((Bound::Included(top), Bound::Unbounded)))
+            .map(|(rest, leaf)| (&**rest, leaf))
+            .take_while(move |(rest, _)| rest.starts_with(top))
+            .filter(move |(rest, _)| rest.len() > top.len())
+    }
+}
+
+/// The name of the group of a leaf, and the rest of its key, which is never empty.
+fn split(key: &PathKey) -> (&[u8], &[u8]) {
+    let (group, rest) = key.split_at_depth(GROUP_DEPTH);
+    if rest.is_empty() {
+        key.split_at_depth(key.depth().saturating_sub(1))
+    } else {
+        (group, rest)
     }
 }
 
@@ -108,6 +150,52 @@ mod tests {
         leaves.put(&key("b"), Some(&leaf(&"x".repeat(MOST_BYTES / 2))));
         leaves.start_commit();
         assert!(leaves.get(&key("a")).is_none() && leaves.bytes == 0);
+    }
+
+    #[test]
+    fn groups_end_with_their_last_leaf() {
+        let mut leaves = RecentLeaves::default();
+        for at in ["a", "a/b", "a/b/c/d", "a/x/y"] {
+            leaves.put(&key(at), Some(&leaf("1")));
+        }
+        for at in ["a", "a/b", "a/b/c/d", "a/x/y"] {
+            assert_eq!(leaves.get(&key(at)), Some(&leaf("1")), "{at}");
+            leaves.put(&key(at), None);
+            assert_eq!(leaves.get(&key(at)), None, "{at}");
+        }
+        assert!(leaves.groups.is_empty() && leaves.bytes == 0);
+    }
+
+    #[test]
+    fn deep_leaves_are_found_from_every_path_above_them_in_their_group() {
+        let mut leaves = RecentLeaves::default();
+        let deep = [
+            ("contract/alice/1/a", "1"),
+            ("contract/alice/1/b/c", "2"),
+            ("contract/alice/2/a", "3"),
+        ];
+        let deep = deep.map(|(at, text)| (key(at), leaf(text)));
+        for (key, leaf) in &deep {
+            leaves.put(key, Some(leaf));
+        }
+        assert_eq!(
+            leaves.leaves_below(&key("contract/alice"), 3),
+            Some(deep.to_vec())
+        );
+        assert_eq!(
+            leaves.leaves_below(&key("contract/alice/1"), 2),
+            Some(deep[..2].to_vec())
+        );
+        assert_eq!(
+            leaves.leaves_below(&key("contract/alice/1/b"), 1),
+            Some(deep[1..2].to_vec())
+        );
+        assert_eq!(
+            leaves.leaves_below(&key("contract"), 3),
+            None,
+            "in more than one group"
+        );
+        assert!(!leaves.has_leaf_below(&key("contract/alice/2/a")));
     }
 
     #[test]

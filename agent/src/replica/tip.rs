@@ -252,7 +252,10 @@ impl Stage {
                     };
                     let record = CheckpointRecord::of(&self.tip.checkpoints, kind, &anchor);
                     self.tip.checkpoints = self.tip.checkpoints.after(kind, number, id);
-                    self.tip.delta = DeltaWriter::new(&self.tip.checkpoints);
+                    match (kind, self.tip.checkpoints.deltas.last()) {
+                        (CheckpointKind::Delta, Some(delta)) => self.tip.delta.start_after(delta),
+                        _ => self.tip.delta = DeltaWriter::new(&self.tip.checkpoints),
+                    }
                     if kind != scheduled {
                         finding = CheckpointFinding::OtherKind(kind);
                     }

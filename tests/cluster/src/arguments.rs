@@ -55,6 +55,8 @@ pub(crate) enum Command {
         /// The configuration
         file: PathBuf,
     },
+    /// Install the operator in a cluster that stays, and show three regions that agree
+    Demo,
     /// Run the scenarios
     Test(TestArguments),
     /// Remove the clusters of a process when it ends

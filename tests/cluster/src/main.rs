@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Command::Load { name, program } => commands::load(&name, &program),
         Command::CheckKind { file } => commands::check_kind(&file),
         Command::Guard { process } => commands::guard(process),
+        Command::Demo => scenarios::demo(),
         Command::Test(arguments) => scenarios::test(&arguments),
     };
     match ended {
