@@ -16,11 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, DgraphView, Node};
 use crate::config::{Config, DgraphConfig, DgraphMode, ListenerConfig};
-use crate::dgraph::client::DgraphClient;
 use crate::dgraph::job::Jobs;
 use crate::dgraph::pass_through::PassThrough;
 use crate::dgraph::projection::{ProjectionSettings, Writers};
-use crate::dgraph::service::ProjectionService;
+use crate::dgraph::service::{ProjectionService, projection_client};
 use crate::dgraph::status::ProjectionStatus;
 use crate::ingest::{Ingest, IngestSettings, SourceAuthenticator, SourceCommand, SourceId};
 use crate::metrics::{Metrics, NodeCollector};
@@ -256,7 +255,7 @@ fn projection(
     let (status, seen) = ProjectionStatus::channel();
     let jobs = Jobs::default();
     let service = ProjectionService {
-        client: DgraphClient::new(dgraph.client.clone())?,
+        client: projection_client(&dgraph.client)?,
         network: config.network.name.clone(),
         writer: peer_id.to_string().parse()?,
         log: store.clone(),

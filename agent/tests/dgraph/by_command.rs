@@ -227,7 +227,7 @@ async fn stopped(program: PathBuf, directory: PathBuf) {
     );
     fill_and_mend(&client, run, 350).await;
 
-    // What contradicts the log cannot be compared; a cluster of one's own is taken back.
+    // A Dgraph that is away cannot be compared.
     cluster.kill_alpha();
     let output = agent(home.path(), &cluster, admin, &["dgraph", "verify"])
         .output()

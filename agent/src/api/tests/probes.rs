@@ -147,6 +147,7 @@ async fn metrics_say_how_far_dgraph_is() {
     }
     metrics.count_dgraph_mismatch();
     has("honeygraph_dgraph_mismatches_total 1");
+    has("honeygraph_dgraph_mismatch 0");
     metrics.observe_dgraph_step(Duration::from_millis(3));
     has("honeygraph_dgraph_step_seconds_count 1");
 }
