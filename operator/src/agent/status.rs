@@ -68,9 +68,21 @@ pub struct GapStatus {
 }
 
 /// A peer of an agent.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListedPeer {
+    /// What it calls itself.
+    #[serde(default)]
+    pub id: String,
+    /// Its base URL.
+    #[serde(default)]
+    pub url: String,
+    /// How the agent came to know it.
+    pub source: Option<String>,
+    /// Share of good answers of late, 0 to 1.
+    pub reliability: Option<f64>,
+    /// Its last answer, in Unix milliseconds.
+    pub last_seen: Option<i64>,
     /// Whether it answers.
     #[serde(default)]
     pub is_alive: bool,

@@ -45,7 +45,7 @@ pub use kind_config::check_kind_config;
 pub use kubectl::Kubectl;
 pub use level::Level;
 pub use node::REGIONS;
-pub use programs::{Program, build_programs};
+pub use programs::{Program, build_program, build_programs};
 pub use requirements::missing;
 pub use storage::STORAGE_CLASS;
 pub use tools::{ASSETS_VARIABLE, ToolSet};

@@ -46,21 +46,32 @@ impl Program {
     }
 }
 
-/// Builds the programs as this one was built, and gives the folder with them, without what only a debugger reads.
-pub fn build_programs() -> anyhow::Result<PathBuf> {
+/// Builds a program that runs on this machine as this one was built, and gives its path. Its package has its name.
+pub fn build_program(name: &str) -> anyhow::Result<PathBuf> {
+    Ok(build(&[name])?.join(name))
+}
+
+/// Builds packages as this program was built, and gives the folder with their programs.
+fn build(packages: &[&str]) -> anyhow::Result<PathBuf> {
     let built = std::env::current_exe().context("this program is not known")?;
     let built = built.parent().context("this program is in no folder")?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .args(["build", "--locked", "--quiet", "--bins"])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."));
-    for program in Program::ALL {
-        cargo.args(["--package", program.name()]);
+    for package in packages {
+        cargo.args(["--package", package]);
     }
     if built.ends_with("release") {
         cargo.arg("--release");
     }
     run(&mut cargo)?;
+    Ok(built.to_owned())
+}
+
+/// Builds the programs that run in pods, and gives the folder with them, without what only a debugger reads.
+pub fn build_programs() -> anyhow::Result<PathBuf> {
+    let built = build(&Program::ALL.map(Program::name))?;
     let stripped = built.join("cluster-programs");
     fs::create_dir_all(&stripped).with_context(|| stripped.display().to_string())?;
     for program in Program::ALL {

@@ -16,6 +16,8 @@ mod end;
 mod image_upgrade;
 #[path = "../scenarios/02-killed-harness/scenario.rs"]
 mod killed_harness;
+#[path = "../scenarios/20-kubectl-plugin/scenario.rs"]
+mod kubectl_plugin;
 #[path = "../scenarios/10-node-lifecycle/scenario.rs"]
 mod node_lifecycle;
 #[path = "../scenarios/08-operator-lost/scenario.rs"]
@@ -89,7 +91,7 @@ impl Label {
 }
 
 /// All of them, in their order.
-const SCENARIOS: [&Scenario; 13] = [
+const SCENARIOS: [&Scenario; 14] = [
     &api::SCENARIO,
     &killed_harness::SCENARIO,
     &pod::SCENARIO,
@@ -101,6 +103,7 @@ const SCENARIOS: [&Scenario; 13] = [
     &image_upgrade::SCENARIO,
     &node_lifecycle::SCENARIO,
     &rights::SCENARIO,
+    &kubectl_plugin::SCENARIO,
     &apiserver_away::SCENARIO,
     &end::SCENARIO,
 ];

@@ -2,7 +2,6 @@
 
 use anyhow::Context;
 use rustix::process::Signal;
-use serde_json::Value;
 
 use super::containers::signal;
 use super::installation::install;
@@ -79,6 +78,6 @@ fn height(stage: &Stage) -> anyhow::Result<u64> {
 fn whole(stage: &Stage, first: u64) -> anyhow::Result<()> {
     let to = height(stage)?;
     let gaps = api(stage, NODE, &format!("/api/sync/gaps?from={}&to={to}", first + 1))?;
-    anyhow::ensure!(gaps["totalMissing"] == Value::from(0), "{gaps}");
+    anyhow::ensure!(gaps["totalMissing"] == 0, "{gaps}");
     Ok(())
 }

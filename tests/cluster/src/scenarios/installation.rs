@@ -86,7 +86,8 @@ fn settings(images: &Images) -> Vec<String> {
     ]
 }
 
-fn helm(stage: &Stage, settings: &[String]) -> anyhow::Result<()> {
+/// Installs the chart with these settings, or upgrades it; waits for nothing.
+pub(super) fn helm(stage: &Stage, settings: &[String]) -> anyhow::Result<()> {
     let helm = ToolSet::Helm.build()?.join("helm");
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/honeygraph");
     let output = Command::new(&helm)
@@ -103,4 +104,23 @@ fn helm(stage: &Stage, settings: &[String]) -> anyhow::Result<()> {
         String::from_utf8_lossy(&output.stderr).trim()
     );
     Ok(())
+}
+
+/// Uninstalls the chart, and what it leaves on purpose: the definitions, and with them all nodes.
+pub(super) fn uninstall(stage: &Stage) -> anyhow::Result<()> {
+    let helm = ToolSet::Helm.build()?.join("helm");
+    let output = Command::new(&helm)
+        .args(["uninstall", RELEASE, "--namespace", NAMESPACE])
+        .env("KUBECONFIG", stage.cluster()?.kubeconfig())
+        .output()
+        .context("helm cannot be started")?;
+    anyhow::ensure!(
+        output.status.success(),
+        "helm: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    let definitions = ["honeygraphnodes.honeygraph.io", "checkpoints.honeygraph.io"];
+    let mut delete = vec!["delete", "customresourcedefinition", "--timeout=120s"];
+    delete.extend(definitions);
+    stage.run(&delete).map(drop)
 }
