@@ -2,6 +2,7 @@
 
 mod agents;
 mod dgraph;
+mod monitoring;
 mod network;
 mod status;
 
