@@ -8,6 +8,7 @@ mod committed;
 pub mod conditions;
 pub mod context;
 pub mod controller;
+pub mod dashboard;
 pub mod drift;
 pub mod error;
 pub mod events;

@@ -154,6 +154,9 @@ fn add_monitoring(resources: &mut Resources, node: &ValidatedNode) {
         let rule = monitoring::prometheus_rule(identity, &wanted.rules);
         resources.optional.push((prometheus_rule_kind(), rule));
     }
+    if wanted.dashboard {
+        resources.config_maps.push(monitoring::dashboard_map(identity));
+    }
 }
 
 fn add_ways_in(resources: &mut Resources, node: &ValidatedNode) {

@@ -54,6 +54,26 @@ fn what_is_switched_off_is_not_made() {
     let resources = monitored(&json!({}));
     assert_eq!(of_kind(&resources, "PrometheusRule").len(), 1);
     assert_eq!(of_kind(&resources, "PodMonitor").len(), 1);
+    assert!(!names(&resources.config_maps).contains(&"europe-dashboard".to_owned()));
     let resources = monitored(&json!({"rules": {"enabled": false}, "podMonitor": {"enabled": false}}));
     assert!(resources.optional.is_empty());
+}
+
+#[test]
+fn a_dashboard_is_found_by_the_sidecar_of_grafana() {
+    let resources = monitored(&json!({"dashboard": true}));
+    let map = resources
+        .config_maps
+        .iter()
+        .find(|map| map.name_any() == "europe-dashboard")
+        .expect("a dashboard");
+    assert_eq!(map.labels()["grafana_dashboard"], "1");
+    let data = map.data.as_ref().expect("data");
+    // Files of all dashboards lie in one folder of Grafana.
+    assert_eq!(
+        data.keys().collect::<Vec<_>>(),
+        ["honeygraph-default-europe.json"]
+    );
+    let made: Value = serde_json::from_str(&data["honeygraph-default-europe.json"]).expect("JSON");
+    assert_eq!(made["title"], "Honeygraph: default/europe");
 }
