@@ -4,6 +4,7 @@ mod agents;
 mod dgraph;
 mod monitoring;
 mod network;
+mod samples;
 mod status;
 
 use std::collections::BTreeMap;
