@@ -82,6 +82,12 @@ pub(super) enum Pushed {
     NotStarted,
 }
 
+/// Blocks that are enough for a commit while nothing is being committed. While something is, more is gathered rather
+/// than waiting for it: a leaf that changes twice is written once.
+const fn worth_committing(commit_blocks: usize) -> usize {
+    commit_blocks.saturating_mul(3).div_ceil(4)
+}
+
 /// The blocks of a run from one on.
 fn blocks_from(blocks: &[FetchedBlock], number: BlockNumber) -> &[FetchedBlock] {
     let at = blocks.iter().position(|fetched| fetched.block.number() >= number);
@@ -187,7 +193,7 @@ impl Replica {
                 if let Some(block) = stage.blocks.last_mut() {
                     block.stored.verification = verification;
                 }
-                let enough = stage.blocks.len() >= self.settings.commit_blocks.div_ceil(2);
+                let enough = stage.blocks.len() >= worth_committing(self.settings.commit_blocks);
                 if let CheckpointFinding::OtherKind(kind) = finding {
                     self.commit_stage()?;
                     self.correct_schedule(number, kind)?;
@@ -238,10 +244,8 @@ impl Replica {
             return false;
         };
         let staged = running.stage.blocks.len();
-        // Half is enough where nothing is being committed; while something is, more is gathered meanwhile rather
-        // than waiting for it.
         let most = self.settings.commit_blocks;
-        let enough = staged >= most || (staged >= most.div_ceil(2) && !self.writer.would_wait());
+        let enough = staged >= most || (staged >= worth_committing(most) && !self.writer.would_wait());
         let due = enough
             || since.elapsed() >= self.settings.commit_interval
             || self.stop == Some(running.stage.tip.number);

@@ -15,6 +15,10 @@ use crate::names::{NodeIdentity, Role};
 /// Blocks behind the head of the network at which a node still counts as in sync: a minute.
 const IN_SYNC_BLOCKS: u64 = 20;
 
+/// Blocks for which votes on a checkpoint may be awaited before the state counts as not verified: two of the periods
+/// in which checkpoints are taken. The one before it is agreed on meanwhile.
+const VOTING_BLOCKS: u64 = 200;
+
 /// What one reconcile found.
 #[derive(Debug)]
 pub enum Findings<'a> {
@@ -347,7 +351,10 @@ fn synced(answers: &[&agent::AgentStatus]) -> Observed {
             (_, Some(lag)) if lag > IN_SYNC_BLOCKS => {
                 return of(false, "Behind", format!("{name} is {lag} blocks behind"));
             }
-            _ if missing > 0 => return of(false, "Gaps", format!("{name} misses {missing} blocks")),
+            // What is missing at the head has not come yet: that is the lag.
+            (_, lag) if missing > lag.unwrap_or_default() => {
+                return of(false, "Gaps", format!("{name} misses {missing} blocks"));
+            }
             _ => {}
         }
     }
@@ -377,10 +384,10 @@ fn state_verified(answers: &[&agent::AgentStatus]) -> Observed {
             );
         }
     }
-    let Some(checkpoint) = answers
+    let Some((checkpoint, lib)) = answers
         .iter()
         .max_by_key(newest)
-        .and_then(|status| status.sync.checkpoint.as_ref())
+        .and_then(|status| Some((status.sync.checkpoint.as_ref()?, status.sync.lib)))
     else {
         return of(
             ConditionStatus::Unknown,
@@ -400,11 +407,18 @@ fn state_verified(answers: &[&agent::AgentStatus]) -> Observed {
             "Unanchored",
             format!("the only voter stands behind block {block}"),
         ),
-        Agreement::Undecided | Agreement::Conflict => of(
-            ConditionStatus::Unknown,
-            "Undecided",
-            format!("too few votes on block {block}"),
-        ),
+        Agreement::Undecided | Agreement::Conflict => match lib {
+            Some(lib) if lib.saturating_add(VOTING_BLOCKS) >= block => of(
+                ConditionStatus::True,
+                "Agreed",
+                format!("most of the weight stands behind block {lib}; votes on block {block} are awaited"),
+            ),
+            _ => of(
+                ConditionStatus::Unknown,
+                "Undecided",
+                format!("too few votes on block {block}"),
+            ),
+        },
     }
 }
 

@@ -1,5 +1,6 @@
 //! The scenarios: numbered folders in `scenarios/`, each with its steps and the manifests it applies.
 
+mod installation;
 mod stage;
 
 #[path = "../scenarios/01-api/scenario.rs"]
@@ -14,6 +15,8 @@ mod pod;
 mod regions;
 #[path = "../scenarios/05-resource-rules/scenario.rs"]
 mod resource_rules;
+#[path = "../scenarios/06-three-regions/scenario.rs"]
+mod three_regions;
 
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStdin, Command, ExitCode, Stdio};
@@ -73,12 +76,13 @@ impl Label {
 }
 
 /// All of them, in their order.
-const SCENARIOS: [&Scenario; 6] = [
+const SCENARIOS: [&Scenario; 7] = [
     &api::SCENARIO,
     &killed_harness::SCENARIO,
     &pod::SCENARIO,
     &regions::SCENARIO,
     &resource_rules::SCENARIO,
+    &three_regions::SCENARIO,
     &end::SCENARIO,
 ];
 

@@ -5,8 +5,10 @@
 //! - [`messages`]: what a honeycomb says on its WebSocket (`docs/protocol.md`, section 5).
 //! - [`honeycomb_node`]: a node that makes blocks and pushes them to honeygraph nodes.
 //! - [`receiver`]: how it feeds one of them.
+//! - [`gateway`]: its documents, as an IPFS gateway serves them.
 //! - [`peer_list`]: the list of honeygraph nodes that it serves over HTTP.
 
+pub mod gateway;
 pub mod generator;
 pub mod honeycomb_node;
 pub mod messages;

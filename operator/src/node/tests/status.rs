@@ -102,6 +102,28 @@ fn serving_and_behind_is_syncing() {
 }
 
 #[test]
+fn what_has_not_come_yet_is_no_gap() {
+    let behind = |missing: u64| {
+        applied(&[agent(
+            json!({"lag": 1, "gaps": {"count": 1, "totalMissing": missing}}),
+        )])
+    };
+    assert_eq!(behind(1).is("Synced"), ("True", "AtTheHead"));
+    assert_eq!(behind(2).is("Synced"), ("False", "Gaps"));
+}
+
+#[test]
+fn a_state_stays_verified_while_votes_on_the_next_checkpoint_come_in() {
+    let undecided = |lib: u64| {
+        let checkpoint =
+            json!({"blockNum": 900, "blockHash": "Qm1", "stateHash": "Qm2", "agreement": "undecided"});
+        applied(&[agent(json!({"checkpoint": checkpoint, "lib": lib}))])
+    };
+    assert_eq!(undecided(800).is("StateVerified"), ("True", "Agreed"));
+    assert_eq!(undecided(699).is("StateVerified"), ("Unknown", "Undecided"));
+}
+
+#[test]
 fn a_node_that_hears_nothing_is_not_in_sync() {
     let seen = applied(&[agent(json!({"networkHead": null, "lag": null}))]);
     assert_eq!(seen.is("Synced"), ("False", "NoNetworkHead"));

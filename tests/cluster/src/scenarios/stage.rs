@@ -58,10 +58,14 @@ impl Stage {
         Ok(self.cluster()?.kubectl())
     }
 
+    /// The scenario's namespace.
+    pub(super) fn namespace(&self) -> &str {
+        self.namespace.as_deref().unwrap_or("default")
+    }
+
     /// Runs kubectl in the scenario's namespace.
     pub(super) fn run(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let namespace = self.namespace.as_deref().unwrap_or("default");
-        let mut all = vec!["--namespace", namespace];
+        let mut all = vec!["--namespace", self.namespace()];
         all.extend(arguments);
         self.kubectl()?.run(all)
     }
@@ -86,9 +90,8 @@ impl Stage {
 
     /// Applies a manifest in the scenario's namespace.
     pub(super) fn apply(&self, file: &str, manifest: &str) -> anyhow::Result<()> {
-        let namespace = self.namespace.as_deref().unwrap_or("default");
         self.step(&format!("apply {file}"), || {
-            self.kubectl()?.apply_in(namespace, manifest).map(drop)
+            self.kubectl()?.apply_in(self.namespace(), manifest).map(drop)
         })
     }
 

@@ -1,0 +1,106 @@
+//! The operator in a cluster, installed by its chart, of this checkout.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::Context;
+use honeygraph_test_cluster::{Program, ToolSet, build_programs};
+
+use super::stage::Stage;
+
+/// Where the operator is.
+pub(super) const NAMESPACE: &str = "honeygraph-system";
+
+/// The chart's release.
+const RELEASE: &str = "honeygraph";
+
+/// The operators.
+pub(super) const OPERATOR: &str = "deployment/honeygraph-operator";
+
+/// The images of this checkout, by name.
+#[derive(Clone, Debug)]
+pub(super) struct Images {
+    pub(super) agent: String,
+    pub(super) operator: String,
+    pub(super) honeycomb: String,
+}
+
+/// What was loaded, and the cluster it was loaded into: once is enough.
+static LOADED: Mutex<Option<(PathBuf, Images)>> = Mutex::new(None);
+
+/// Installs the chart, or upgrades it, with what was built of this checkout; waits until the operators work.
+pub(super) fn install(stage: &Stage) -> anyhow::Result<Images> {
+    let images = load(stage)?;
+    stage.step("helm upgrade --install honeygraph", || {
+        helm(stage, &settings(&images))
+    })?;
+    stage.step("both operators work", || {
+        let question = [
+            "--namespace",
+            NAMESPACE,
+            "rollout",
+            "status",
+            OPERATOR,
+            "--timeout=120s",
+        ];
+        stage.kubectl()?.run(question)
+    })?;
+    Ok(images)
+}
+
+fn load(stage: &Stage) -> anyhow::Result<Images> {
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    let cluster = stage.cluster()?;
+    if let Some((kubeconfig, images)) = &*loaded
+        && kubeconfig == cluster.kubeconfig()
+    {
+        return Ok(images.clone());
+    }
+    let folder = stage.step("build agent, operator and honeycomb", build_programs)?;
+    let load = |program: Program| {
+        let image = program.image(&folder)?;
+        cluster.load(&image)?;
+        Ok::<_, anyhow::Error>(image.name().to_owned())
+    };
+    let images = stage.step("load their images into every node", || {
+        Ok(Images {
+            agent: load(Program::Agent)?,
+            operator: load(Program::Operator)?,
+            honeycomb: load(Program::Honeycomb)?,
+        })
+    })?;
+    *loaded = Some((cluster.kubeconfig().to_owned(), images.clone()));
+    Ok(images)
+}
+
+fn settings(images: &Images) -> Vec<String> {
+    let (repository, tag) = images
+        .operator
+        .rsplit_once(':')
+        .unwrap_or((&images.operator, "latest"));
+    vec![
+        format!("--set=image.repository={repository}"),
+        format!("--set-string=image.tag={tag}"),
+        format!("--set=nodeImages.agent={}", images.agent),
+    ]
+}
+
+fn helm(stage: &Stage, settings: &[String]) -> anyhow::Result<()> {
+    let helm = ToolSet::Helm.build()?.join("helm");
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/honeygraph");
+    let output = Command::new(&helm)
+        .args(["upgrade", "--install", RELEASE])
+        .arg(chart)
+        .args(["--namespace", NAMESPACE, "--create-namespace"])
+        .args(settings)
+        .env("KUBECONFIG", stage.cluster()?.kubeconfig())
+        .output()
+        .context("helm cannot be started")?;
+    anyhow::ensure!(
+        output.status.success(),
+        "helm: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(())
+}
