@@ -19,8 +19,8 @@ use honeygraph_chain::BlockNumber;
 use honeygraph_chain::ContentId;
 
 use crate::config::{
-    EXIT_USAGE, NetworkConfig, RawConfig, TrustedCheckpoint, listener, network_name, read_small_file,
-    usage_line, validate,
+    EXIT_USAGE, Maybe, NetworkConfig, RawConfig, TrustedCheckpoint, document_bytes_max, listener,
+    network_name, read_small_file, trusted_checkpoint, usage_line, validate,
 };
 use crate::dgraph::job::Order;
 use crate::store::Store;
@@ -149,11 +149,11 @@ struct ImportArguments {
     store: OfflineArguments,
 
     /// Checkpoint that you vouch for: the file has to prove it before anything of it is taken
-    #[arg(long, env, value_name = "BLOCK:CONTENT_ID", value_parser = str::parse::<TrustedCheckpoint>)]
-    trusted_checkpoint: Option<TrustedCheckpoint>,
+    #[arg(long, env, value_name = "BLOCK:CONTENT_ID", default_value = "", hide_default_value = true, value_parser = trusted_checkpoint)]
+    trusted_checkpoint: Maybe<TrustedCheckpoint>,
 
     /// Largest full state document that is taken
-    #[arg(long, env, value_name = "BYTES", default_value = "1073741824")]
+    #[arg(long, env, value_name = "BYTES", default_value = "1073741824", value_parser = document_bytes_max)]
     document_bytes_max: u64,
 }
 

@@ -2,6 +2,7 @@
 
 mod settings;
 
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, DgraphView, Node};
 use crate::config::{Config, DgraphConfig, DgraphMode, ListenerConfig};
-use crate::dgraph::client::DgraphClient;
 use crate::dgraph::job::Jobs;
 use crate::dgraph::pass_through::PassThrough;
 use crate::dgraph::projection::{ProjectionSettings, Writers};
-use crate::dgraph::service::ProjectionService;
+use crate::dgraph::service::{ProjectionService, projection_client};
 use crate::dgraph::status::ProjectionStatus;
 use crate::ingest::{Ingest, IngestSettings, SourceAuthenticator, SourceCommand, SourceId};
 use crate::metrics::{Metrics, NodeCollector};
@@ -255,7 +255,7 @@ fn projection(
     let (status, seen) = ProjectionStatus::channel();
     let jobs = Jobs::default();
     let service = ProjectionService {
-        client: DgraphClient::new(dgraph.client.clone())?,
+        client: projection_client(&dgraph.client)?,
         network: config.network.name.clone(),
         writer: peer_id.to_string().parse()?,
         log: store.clone(),
@@ -307,17 +307,34 @@ pub(crate) fn peer_id(config: &Config, data_dir: &Path) -> anyhow::Result<PeerId
         return Ok(id.clone());
     }
     let path = data_dir.join("peer-id");
-    match std::fs::read_to_string(&path) {
-        Ok(text) => text
-            .trim()
-            .parse()
-            .with_context(|| format!("{} holds no peer id", path.display())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let id: PeerId = format!("honeygraph-{}", uuid::Uuid::new_v4()).parse()?;
-            std::fs::write(&path, id.as_str()).with_context(|| path.display().to_string())?;
-            Ok(id)
-        }
-        Err(error) => Err(error).with_context(|| path.display().to_string()),
+    let text = match std::fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        read => read.with_context(|| path.display().to_string())?,
+    };
+    // A crash can leave a file without its content.
+    if text.trim().is_empty() {
+        let id: PeerId = format!("honeygraph-{}", uuid::Uuid::new_v4()).parse()?;
+        write_whole(&path, id.as_str()).with_context(|| path.display().to_string())?;
+        return Ok(id);
+    }
+    text.trim().parse().with_context(|| {
+        format!(
+            "{} holds no peer id; remove it to have a new one made",
+            path.display()
+        )
+    })
+}
+
+/// Writes a small file, all of it or nothing, so that a crash does not undo it.
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let next = path.with_extension("next");
+    let mut file = std::fs::File::create(&next)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&next, path)?;
+    match path.parent() {
+        Some(folder) => std::fs::File::open(folder)?.sync_all(),
+        None => Ok(()),
     }
 }
 
@@ -397,6 +414,21 @@ mod tests {
             .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
             .header("x-forwarded-for", "203.0.113.5");
         asked.send().await.unwrap().status().as_u16()
+    }
+
+    #[test]
+    fn a_name_that_a_crash_took_is_made_anew_and_kept() {
+        let home = tempfile::tempdir().unwrap();
+        let name = || peer_id(&config(&[]), home.path());
+        for lost in ["", "\n"] {
+            std::fs::write(home.path().join("peer-id"), lost).unwrap();
+            let made = name().unwrap();
+            assert_eq!(name().unwrap(), made);
+        }
+        assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 1);
+        std::fs::write(home.path().join("peer-id"), "no name").unwrap();
+        let error = format!("{:#}", name().unwrap_err());
+        assert!(error.contains("holds no peer id"), "{error}");
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -98,6 +98,10 @@ fn usage_errors_are_one_line_and_64() {
             &["import", "x", "--trusted-checkpoint", "7"],
             "TRUSTED_CHECKPOINT=7: not allowed",
         ),
+        (
+            &["import", "x", "--document-bytes-max", "7"],
+            "DOCUMENT_BYTES_MAX=7: not allowed; allowed: 1048576 to 68719476736 bytes",
+        ),
     ] {
         let output = agent(arguments);
         assert_eq!(code(&output), 64, "{arguments:?}");
@@ -173,7 +177,13 @@ fn a_store_is_checked_handed_on_damaged_and_reported() {
     assert!(line(&output).ends_with("exists; choose another name or use --force"));
     assert_eq!(code(&agent(&[&export[..], &["--force"]].concat())), 0);
 
-    let output = agent(&["import", &file, "--data-dir", &two]);
+    // An environment that the node is given as well: what may be unset may be empty.
+    let output = Command::new(env!("CARGO_BIN_EXE_honeygraph-agent"))
+        .args(["import", &file, "--data-dir", &two])
+        .env_clear()
+        .env("TRUSTED_CHECKPOINT", "")
+        .output()
+        .unwrap();
     assert_eq!(code(&output), 0, "{output:?}");
     assert!(out(&output).contains("450 new blocks"), "{}", out(&output));
     assert_eq!(code(&agent(&["check", "--data-dir", &two])), 0);

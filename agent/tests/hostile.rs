@@ -5,6 +5,7 @@
 //! | bad input | to the API | from a source | from a peer |
 //! |---|---|---|---|
 //! | truncated, oversized, of a wrong type, not UTF-8, deeply nested | `bad_requests_..` | `a_source_..`, `ingest/tests.rs` | `answers_..`, `wrong_blocks_..`, `false_descriptions_..` |
+//! | blocks larger than was booked for them | | | `no_more_is_held_..` |
 //! | compressed bomb | `bad_requests_..`, `memory_..` | no compression is spoken | `memory_..` |
 //! | frames out of order, no end frame, wrong checksum or count, cut off | | | `answers_..`; each byte: `wire/batch/tests.rs` |
 //! | another number, broken link, wrong hash, hole in `index` | | `ingest/assembler/tests.rs` | `wrong_blocks_..` |
@@ -15,6 +16,7 @@
 //! | a head that the clock allows and nobody has | | | `blocks_that_..` |
 //! | `from` above `to`, block 0 | `bad_requests_..` | `a_source_..` | |
 //! | gaps that overlap, or 10^6 of them | `bad_requests_..`, `memory_..` | | |
+//! | a checkpoint of the past with another id or block | | | `history.rs` |
 //! | 10,000 peers | `ten_thousand_..` | | `ten_thousand_..`, `false_descriptions_..` |
 //! | 429, 5xx, a redirect to loopback | | | `answers_..`; addresses: `peers/client/tests/guarding.rs` |
 //! | slow, silent, broken off | `api/tests/sockets.rs` | `ingest/tests.rs` | `answers_..` |
@@ -28,12 +30,14 @@ mod hostile {
     mod bombs;
     mod fault;
     mod gate;
+    mod history;
     mod lists;
     mod memory;
     mod observe;
     mod peer;
     mod requests;
     mod sources;
+    mod start;
     mod withstand;
     mod world;
 

@@ -145,6 +145,47 @@ async fn holes_and_an_outage_are_healed_from_several_peers() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_fetches_on_request_alone_fills_the_gap_it_is_asked_for_and_no_other() {
+    let (network, first) = network_with(400).await;
+    let url = first.url();
+    leave_late(&network, &url).await;
+    let start = network.first_block();
+    let gaps = [(10, 20), (220, 250)]
+        .map(|(from, to)| BlockRange::new(start.saturating_add(from), start.saturating_add(to)).unwrap());
+    {
+        let data = network.directory("late").join("data");
+        let (_, mut writer, _) = Store::open(&data, &StoreSettings::default()).unwrap();
+        let mut transaction = writer.begin();
+        for gap in gaps {
+            transaction.remove_blocks(gap);
+        }
+        transaction.commit().unwrap();
+    }
+    let node = network
+        .node("late", &["--peers", &url, "--sync-enabled", "false"])
+        .await;
+    let request = reqwest::Client::new()
+        .post(format!("{}/api/sync/sync-gaps", node.url()))
+        .json(&serde_json::json!({"gaps": [{"start": gaps[1].start(), "end": gaps[1].end()}]}));
+    let answer: serde_json::Value = request.send().await.unwrap().json().await.unwrap();
+    let results = &answer["results"];
+    assert_eq!(
+        (
+            &results["totalGaps"],
+            &results["syncedBlocks"],
+            &results["failedBlocks"]
+        ),
+        (&1.into(), &gaps[1].len().into(), &0.into()),
+        "{answer}"
+    );
+    expect_fetched(&node, gaps[1].len()).await;
+    let status = node.running.status().borrow().clone();
+    assert_eq!(gaps.map(|gap| missing(&status, gap)), [gaps[0].len(), 0]);
+    node.stop().await;
+    first.stop().await;
+}
+
 /// What a node says of itself on a path of its public listener.
 async fn ask(node: &TestNode, path: &str) -> serde_json::Value {
     let url = format!("{}{path}", node.url());
@@ -265,6 +306,36 @@ async fn what_a_honeycomb_sends_above_a_gap_is_there_at_once_and_never_fetched()
     assert_eq!(block["isApplied"], serde_json::Value::Null);
     late.stop().await;
     first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_honeycomb_that_falls_silent_with_its_socket_open_keeps_no_node_from_the_head() {
+    let network = Network::start();
+    network.produce(230);
+    // Another honeycomb of the same network, which goes on where the first one stops.
+    let other = network.fork(network.honeycomb.head().number);
+    let peer = network.node("peer", &[]).await;
+    feed(&other, &peer);
+    let url = peer.url();
+    let node = network.fed_node("node", &["--peers", &url]).await;
+    network.wait_complete(&node).await;
+    other.produce(300).unwrap();
+    let head = other.head().number.previous().unwrap();
+    peer.wait_complete(network.first_block(), head).await;
+
+    // It is given half a minute.
+    let silent_at = state_height(&node);
+    node.wait_for("a block from the peer", |status| {
+        status
+            .position
+            .as_ref()
+            .is_some_and(|position| position.state_height > silent_at)
+    })
+    .await;
+    let status = node.wait_complete(network.first_block(), head).await;
+    assert!(status.sources[0].connected, "{:?}", status.sources);
+    node.stop().await;
+    peer.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

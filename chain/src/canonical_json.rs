@@ -134,8 +134,11 @@ pub fn write_number(number: f64, out: &mut Vec<u8>) {
 }
 
 /// Whether a JSON string cannot hold the byte as it is.
+#[allow(
+    clippy::needless_bitwise_bool,
+    reason = "without branches many bytes are looked at in one step"
+)]
 const fn needs_escape(byte: u8) -> bool {
-    // Without branches, so that many bytes are looked at in one step.
     (byte < 0x20) | (byte == b'"') | (byte == b'\\')
 }
 

@@ -54,6 +54,23 @@ impl CheckpointSchedule {
         }
     }
 
+    /// Most deltas between two full states.
+    pub const fn deltas_max(&self) -> u64 {
+        self.state_interval / self.delta_interval
+    }
+
+    /// The last full state before a block, if there is one.
+    pub fn last_state_before(&self, number: BlockNumber) -> Option<BlockNumber> {
+        let mut checkpoint = self.last_before(number)?;
+        for _ in 0..=self.deltas_max() {
+            if self.kind_at(checkpoint) == Some(CheckpointKind::State) {
+                return Some(checkpoint);
+            }
+            checkpoint = self.last_before(checkpoint)?;
+        }
+        None
+    }
+
     /// The first checkpoint at or after a block.
     pub const fn next_at_or_after(&self, number: BlockNumber) -> BlockNumber {
         let remainder = number.get() % self.delta_interval;
@@ -157,5 +174,10 @@ mod tests {
         }
         assert_eq!(schedule.last_before(number(1)), None);
         assert_eq!(schedule.last_before(number(2)), Some(number(1)));
+        let state = number(28_559_401);
+        assert_eq!(schedule.last_state_before(state.next()), Some(state));
+        let before = number(28_559_401 - 28_800);
+        assert_eq!(schedule.last_state_before(state), Some(before));
+        assert_eq!(schedule.last_state_before(number(100)), None);
     }
 }

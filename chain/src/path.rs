@@ -54,6 +54,10 @@ pub struct PathKey(Vec<u8>);
 /// Longest key that a state takes, in bytes: what an embedded store can index. A real path has some dozens.
 pub const MAX_KEY_BYTES: usize = 65_535;
 
+/// Most member names of a path that a state takes: every JSON reader reads the block and the full state document then, also
+/// one that gives up at 128 levels.
+pub const MAX_DEPTH: usize = 120;
+
 /// Stored bytes that are no key of a path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} bytes are not the key of a path", .0.len())]
@@ -112,6 +116,12 @@ impl PathKey {
     /// Number of member names in the path.
     pub fn depth(&self) -> usize {
         self.segment_ends().count()
+    }
+
+    /// Whether the path has more member names than a state takes.
+    pub fn is_too_deep(&self) -> bool {
+        // Each name takes a terminator at least.
+        self.0.len() > MAX_DEPTH * TERMINATOR.len() && self.depth() > MAX_DEPTH
     }
 
     /// The first key after this one and everything below it; none for the root, after which nothing comes.

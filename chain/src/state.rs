@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical_json::JsonValue;
 use crate::operation::{Operation, Operations};
-use crate::path::{MAX_KEY_BYTES, Path, PathKey};
+use crate::path::{MAX_DEPTH, MAX_KEY_BYTES, Path, PathKey};
 use crate::state_digest::{LeafDigest, StateDigest};
 
 /// The value of a leaf: a JSON scalar.
@@ -242,6 +242,12 @@ pub enum StateError<E> {
     PathTooLong {
         /// Bytes of its key.
         bytes: usize,
+    },
+    /// A path with more segments than a state takes.
+    #[error("a path of {segments} segments is deeper than {MAX_DEPTH}")]
+    PathTooDeep {
+        /// Its segments.
+        segments: usize,
     },
     /// A scalar put at the root.
     #[error("a scalar cannot stand at the root of the state")]
@@ -508,6 +514,11 @@ fn flatten<E>(
     data: &JsonValue,
     puts: &mut BTreeMap<PathKey, Leaf>,
 ) -> Result<(), StateError<E>> {
+    if key.is_too_deep() {
+        return Err(StateError::PathTooDeep {
+            segments: key.depth(),
+        });
+    }
     match data {
         JsonValue::Object(members) => {
             for (name, value) in members {
@@ -654,6 +665,25 @@ mod tests {
         );
         state
             .apply(&block(vec![del(&long), Operation::WriteMarker]))
+            .unwrap();
+        assert!(state.is_empty());
+    }
+
+    #[test]
+    fn a_path_that_no_reader_reads_is_refused() {
+        let mut state = MemoryState::default();
+        let deep = |segments: usize| vec!["x"; segments].join("/");
+        let below = format!("{}{}", r#"{"x":"#.repeat(60), "[]".to_owned() + &"}".repeat(60));
+        state
+            .apply(&block(vec![put(&deep(60), &below), Operation::WriteMarker]))
+            .unwrap();
+        for (path, data) in [(deep(MAX_DEPTH + 1), "1"), (deep(61), below.as_str())] {
+            let refused = state.apply(&block(vec![put(&path, data), Operation::WriteMarker]));
+            let segments = MAX_DEPTH + 1;
+            assert_eq!(refused, Err(StateError::PathTooDeep { segments }));
+        }
+        state
+            .apply(&block(vec![del(&deep(1_000)), Operation::WriteMarker]))
             .unwrap();
         assert!(state.is_empty());
     }

@@ -6,7 +6,7 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 
 use crate::block_number::BlockNumber;
-use crate::canonical_json::{JsonValue, write_string};
+use crate::canonical_json::{JsonValue, utf16_order, write_string};
 use crate::content_id::{ContentHasher, ContentId};
 use crate::path::{PathKey, PathKeyError};
 use crate::state::{Leaf, MemoryState};
@@ -90,7 +90,8 @@ pub fn state_content_id(covered: BlockNumber, state: &MemoryState) -> Result<Con
     Ok(hasher.finish())
 }
 
-/// Reads a state document from a stream, handing over leaf by leaf in key order; holds one path.
+/// Reads a state document from a stream, handing over leaf by leaf as they stand in it; holds one path. That is key order,
+/// but for the items of arrays: those come by number.
 ///
 /// Gives the block the document covers. Fails where it is malformed, its keys are not in canonical order,
 /// or `emit` says so.
@@ -98,16 +99,8 @@ pub fn read_state_document(
     reader: impl Read,
     mut emit: impl FnMut(PathKey, Leaf) -> Result<(), String>,
 ) -> Result<BlockNumber, StateDocumentError> {
-    let mut last = None;
-    let mut ordered = |key: PathKey, leaf: Leaf| {
-        if last.as_ref().is_some_and(|last| *last >= key) {
-            return Err(format!("leaf {key:?} is out of canonical order"));
-        }
-        last = Some(key.clone());
-        emit(key, leaf)
-    };
     let mut deserializer = serde_json::Deserializer::from_reader(reader);
-    let number = DocumentSeed { emit: &mut ordered }
+    let number = DocumentSeed { emit: &mut emit }
         .deserialize(&mut deserializer)
         .and_then(|number| deserializer.end().map(|()| number))
         .map_err(|error| StateDocumentError(error.to_string()))?;
@@ -217,12 +210,20 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
+        let mut last: Option<String> = None;
         while let Some(name) = access.next_key::<String>()? {
+            if last.is_some_and(|last| utf16_order(&last, &name).is_ge()) {
+                let place = self.key.child(&name);
+                return Err(serde::de::Error::custom(format!(
+                    "member {place:?} is out of canonical order"
+                )));
+            }
             let mut child = self.key.child(&name);
             access.next_value_seed(NodeSeed {
                 key: &mut child,
                 emit: &mut *self.emit,
             })?;
+            last = Some(name);
         }
         Ok(())
     }
@@ -258,6 +259,9 @@ impl MemoryState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::block::{Block, HashedBlock};
+    use crate::operation::{Operation, Operations};
+    use crate::path::{MAX_DEPTH, Path};
 
     #[test]
     fn a_document_round_trips_leaf_by_leaf() {
@@ -272,6 +276,55 @@ mod tests {
     }
 
     #[test]
+    fn an_array_is_an_object_keyed_by_index() {
+        let items: Vec<_> = (0..11).map(|item| item.to_string()).collect();
+        let text = format!(r#"[8,{{"a":[{}],"b":1}}]"#, items.join(","));
+        let (_, state) = MemoryState::from_document(text.as_bytes()).unwrap();
+        assert_eq!(state.iter().count(), 12);
+        let ten = PathKey::from(&Path::from_slashed("a/10"));
+        let found = state.iter().find(|(key, _)| **key == ten).unwrap();
+        assert_eq!(*found.1.value(), JsonValue::Number(10.0));
+    }
+
+    #[test]
+    fn the_deepest_state_that_the_rules_allow_can_be_read_back() {
+        let deepest = Operation::Put {
+            path: Path(vec!["x".to_owned(); MAX_DEPTH]),
+            data: JsonValue::Bool(true),
+        };
+        let operations = Operations::new(vec![deepest, Operation::WriteMarker]).unwrap();
+        let mut state = MemoryState::default();
+        state.apply(&operations).unwrap();
+        let number = BlockNumber::default().next();
+        let mut writer = StateDocumentWriter::new(number);
+        for (key, leaf) in state.iter() {
+            writer.push(key, leaf).unwrap();
+        }
+        let document = writer.finish();
+        assert_eq!(
+            MemoryState::from_document(document.as_slice()).unwrap(),
+            (number, state)
+        );
+        // So can the block, at whichever depth its data starts.
+        let nested = format!(
+            "{}{}",
+            r#"{"x":"#.repeat(MAX_DEPTH),
+            "[]".to_owned() + &"}".repeat(MAX_DEPTH)
+        );
+        let put = Operation::Put {
+            path: Path::default(),
+            data: serde_json::from_str(&nested).unwrap(),
+        };
+        let block = HashedBlock::from(Block {
+            number,
+            previous_hash: ContentId::of(b""),
+            operations: Operations::new(vec![put, Operation::WriteMarker]).unwrap(),
+        });
+        assert!(MemoryState::default().apply(&block.block().operations).is_ok());
+        assert!(HashedBlock::from_canonical(block.bytes().to_vec()).is_ok());
+    }
+
+    #[test]
     fn malformed_documents_are_refused() {
         for text in [
             "",
@@ -281,6 +334,7 @@ mod tests {
             "[0,{}]",
             "[8,{\"b\":1,\"a\":2}]",
             "[8,{\"a\":1,\"a\":2}]",
+            "[8,{\"a\":[{\"c\":1,\"b\":2}]}]",
             "[8,{}] x",
             "[-1,{}]",
         ] {

@@ -9,10 +9,12 @@ use honeygraph_agent::dgraph::job::Jobs;
 use honeygraph_agent::dgraph::projection::region::NETWORK_NODE;
 use honeygraph_agent::dgraph::projection::target::Target;
 use honeygraph_agent::dgraph::projection::{
-    AdvanceError, BlockNode, ClaimOutcome, Cursor, Progress, Projection, ProjectionError, ProjectionSettings,
-    ProjectionStore, Region, StateCursor, StepOutcome, StoodBlock, StoodCheckpoint, StoredState, Writers,
+    AdvanceError, BlockNode, ClaimOutcome, Cursor, Mark, Progress, Projection, ProjectionError,
+    ProjectionSettings, ProjectionStore, Region, StateCursor, StepOutcome, StoodBlock, StoodCheckpoint,
+    StoredPath, StoredState, WriterName, Writers,
 };
 use honeygraph_agent::replica::ReplicaStatus;
+use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::{BlockNumber, BlockRange};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -179,7 +181,8 @@ impl Bench<'_> {
                 return facts;
             };
             after = last.uid;
-            for node in &page {
+            let uids: Vec<Uid> = page.iter().map(|node| node.uid).collect();
+            for node in &store.state_of(&uids).await.unwrap() {
                 facts.state(&node.path, node.value.as_ref().unwrap(), number);
             }
         }
@@ -244,6 +247,14 @@ impl Target for Recorder {
         Ok(self.written.lock().unwrap().0.clone())
     }
 
+    async fn last_step(&self) -> Result<(Cursor, Option<Mark>), ProjectionError> {
+        Ok((self.cursor().await?, None))
+    }
+
+    fn writer(&self) -> &WriterName {
+        self.store.writer()
+    }
+
     async fn write(
         &self,
         _before: &Cursor,
@@ -267,7 +278,7 @@ impl Target for Recorder {
         Ok(ClaimOutcome::Granted)
     }
 
-    async fn state_nodes(&self, _after: Uid) -> Result<Vec<StoredState>, ProjectionError> {
+    async fn state_nodes(&self, _after: Uid) -> Result<Vec<StoredPath>, ProjectionError> {
         Ok(Vec::new())
     }
 
@@ -276,6 +287,10 @@ impl Target for Recorder {
     }
 
     async fn blocks(&self, _range: BlockRange) -> Result<Vec<StoodBlock>, ProjectionError> {
+        Ok(Vec::new())
+    }
+
+    async fn block_hashes(&self, _range: BlockRange) -> Result<Vec<BlockReference>, ProjectionError> {
         Ok(Vec::new())
     }
 

@@ -186,6 +186,7 @@ pub(crate) async fn wire(chain: &Chain, peer: &str) -> Stage {
                     network,
                     range,
                     timeout: Duration::from_mins(1),
+                    byte_limit: u64::MAX,
                     traffic: &Traffic::default(),
                 };
                 let batch = client.blocks(url, request).await;

@@ -19,7 +19,7 @@ pub(super) fn routes() -> Router<Arc<Node>> {
     Router::new()
         .route("/dgraph/verify", post(verify))
         .route("/dgraph/rebuild", post(rebuild))
-        .route("/dgraph/job", get(job))
+        .route("/dgraph/job", get(job).delete(cancel))
 }
 
 /// Body of `POST /dgraph/verify`.
@@ -69,6 +69,15 @@ async fn rebuild(
 async fn job(_: Admin, State(node): State<Arc<Node>>) -> Result<Json<JobAnswer>, ApiError> {
     Ok(Json(JobAnswer {
         job: jobs(&node)?.last(),
+        session_id: node.session_id,
+    }))
+}
+
+async fn cancel(_: Admin, State(node): State<Arc<Node>>) -> Result<Json<JobAnswer>, ApiError> {
+    let cancelled = jobs(&node)?.cancel();
+    let job = cancelled.ok_or_else(|| ApiError::Conflict("no job is under way".to_owned()))?;
+    Ok(Json(JobAnswer {
+        job: Some(job),
         session_id: node.session_id,
     }))
 }

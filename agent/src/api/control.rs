@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::peers::PeerUrl;
-use crate::sync::{ConsensusFound, NoConsensus, RegisterError, SyncGone, SyncHandle, SyncView};
+use crate::sync::{ConsensusFound, NoConsensus, NotAsked, RegisterError, SyncGone, SyncHandle, SyncView};
 use crate::wire::shapes::{PeerEntry, SyncGapsAnswer};
 
 /// The sync engine as the API sees it: [`SyncHandle`], or in a test something that answers in its place.
@@ -25,7 +25,7 @@ pub trait SyncControl: Send + Sync {
     fn consensus(
         &self,
         block: BlockNumber,
-    ) -> BoxFuture<'_, Result<Result<ConsensusFound, NoConsensus>, SyncGone>>;
+    ) -> BoxFuture<'_, Result<Result<ConsensusFound, NoConsensus>, NotAsked>>;
 }
 
 impl SyncControl for SyncHandle {
@@ -48,7 +48,7 @@ impl SyncControl for SyncHandle {
     fn consensus(
         &self,
         block: BlockNumber,
-    ) -> BoxFuture<'_, Result<Result<ConsensusFound, NoConsensus>, SyncGone>> {
+    ) -> BoxFuture<'_, Result<Result<ConsensusFound, NoConsensus>, NotAsked>> {
         Self::consensus(self, block).boxed()
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct Parameters(BTreeMap<String, String>);
 
 impl Parameters {
     /// A text.
-    pub(crate) fn text(&self, name: &'static str) -> Option<&str> {
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 
@@ -98,10 +98,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PathText {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let parameters = RawPathParams::from_request_parts(parts, state)
             .await
-            .map_err(|error| ApiError::Body {
-                status: StatusCode::BAD_REQUEST,
-                reason: error.body_text(),
-            })?;
+            .map_err(|_| ApiError::parameter("path", parts.uri.path(), "UTF-8 once it is percent-decoded"))?;
         let mut values = parameters.iter().map(|(_, value)| value.to_owned());
         values
             .next()

@@ -111,7 +111,7 @@ impl<K: Clone + Eq + Hash> Rates<K> {
 }
 
 /// What one person can hold many of counts as one: an IPv6 network of 64 bits.
-fn network_of(address: IpAddr) -> IpAddr {
+pub(super) fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
             let network = u128::from(v6) & !u128::from(u64::MAX);

@@ -19,6 +19,7 @@ pub mod serve;
 pub(crate) mod standing;
 #[cfg(test)]
 mod tests;
+mod work;
 
 pub use control::SyncControl;
 pub use node::{ApiSettings, DgraphView, Node};

@@ -11,6 +11,7 @@ use super::control::SyncControl;
 use super::error::ApiError;
 use super::limits::{AddressRates, PeerRates};
 use super::public::caches::Caches;
+use super::work::{Weight, Work};
 use crate::config::{DgraphMode, LimitConfig, Secret};
 use crate::dgraph::job::Jobs;
 use crate::dgraph::pass_through::PassThrough;
@@ -68,6 +69,7 @@ pub struct Node {
     pub(crate) settings: ApiSettings,
     pub(crate) session_id: Uuid,
     pub(crate) caches: Caches,
+    pub(crate) work: Work,
     pub(crate) rates: AddressRates,
     pub(crate) peer_rates: PeerRates,
     pub(crate) dgraph: Option<DgraphView>,
@@ -105,6 +107,7 @@ impl Node {
             status: replica.status(),
             sync_view: sync.view(),
             caches: Caches::new(settings.cache_bytes),
+            work: Work::new(),
             rates: AddressRates::new(settings.limits.rate_per_address),
             peer_rates: PeerRates::of_peers(settings.limits.rate_per_peer),
             session_id: Uuid::new_v4(),
@@ -139,17 +142,27 @@ impl Node {
         self.status.has_changed().is_ok()
     }
 
-    /// Reads the store, beside the threads that serve.
+    /// Reads some rows of the store, beside the threads that serve.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&View) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
+        self.read_with(Weight::Short, read).await
+    }
+
+    /// Reads the store, beside the threads that serve.
+    pub(crate) async fn read_with<T: Send + 'static>(
+        &self,
+        weight: Weight,
+        read: impl FnOnce(&View) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
         let store = self.store.clone();
-        compute(move || read(&store.view())).await
+        self.work.run(weight, move || read(&store.view())).await?
     }
 }
 
-/// Does something that takes the processor or the disk, beside the threads that serve.
+/// Does something that takes the processor or the disk, beside the threads that serve. For what no caller of the public
+/// API can ask for in numbers.
 pub(crate) async fn compute<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {

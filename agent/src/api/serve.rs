@@ -1,5 +1,6 @@
 //! Routers on listeners.
 
+mod shares;
 mod stall;
 
 use std::net::SocketAddr;
@@ -12,22 +13,28 @@ use axum::extract::{ConnectInfo, Extension};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Node, admin, probes, public};
+use shares::Shares;
 use stall::StallGuard;
 
 /// Pause after a failed accept: it fails when the process is out of file handles.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// What connections may do.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ServeLimits {
     /// Connections open at once.
     pub connections: usize,
+    /// Those of one address; a /64 network of IPv6 counts as one.
+    pub connections_per_address: usize,
+    /// Networks whose addresses may have as many as there are.
+    pub exempt: Vec<IpNet>,
     /// Time for the head of a request, counted from when it is waited for: also how long a connection may
     /// be idle.
     pub head_timeout: Duration,
@@ -41,6 +48,8 @@ pub struct ServeLimits {
 const INTERNAL_CONNECTIONS: usize = 1_024;
 /// Idle connections that the public listener holds for each request that it answers at once.
 const CONNECTIONS_PER_REQUEST: usize = 4;
+/// Addresses that it takes at least to have all of them.
+const SHARES: usize = 8;
 
 /// The listeners of a node besides ingest.
 #[derive(Debug)]
@@ -64,13 +73,18 @@ pub async fn serve_node(
     let limit = node.settings.limits;
     let internal = ServeLimits {
         connections: INTERNAL_CONNECTIONS,
+        connections_per_address: INTERNAL_CONNECTIONS,
+        exempt: Vec::new(),
         head_timeout: limit.request_timeout,
         stall_timeout: limit.request_timeout,
         shutdown_timeout,
     };
+    let connections = limit.concurrent_requests.saturating_mul(CONNECTIONS_PER_REQUEST);
     let open = ServeLimits {
-        connections: limit.concurrent_requests.saturating_mul(CONNECTIONS_PER_REQUEST),
-        ..internal
+        connections,
+        connections_per_address: connections.div_ceil(SHARES),
+        exempt: node.settings.trusted_proxies.clone(),
+        ..internal.clone()
     };
     let others_ended = CancellationToken::new();
     let others = async {
@@ -84,7 +98,7 @@ pub async fn serve_node(
             serve(
                 listeners.admin,
                 admin::router(Arc::clone(&node)),
-                internal,
+                internal.clone(),
                 shutdown.clone()
             ),
         );
@@ -93,7 +107,7 @@ pub async fn serve_node(
     let probes = serve(
         listeners.metrics,
         probes::router(Arc::clone(&node)),
-        internal,
+        internal.clone(),
         others_ended.clone(),
     );
     tokio::join!(others, probes);
@@ -102,6 +116,7 @@ pub async fn serve_node(
 /// Serves until `shutdown`, and returns when the last answer has ended, or its time is over.
 pub async fn serve(listener: TcpListener, router: Router, limits: ServeLimits, shutdown: CancellationToken) {
     let connections = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
+    let shares = Shares::new(limits.connections_per_address, limits.exempt.clone());
     let tracker = TaskTracker::new();
     let cut_off = CancellationToken::new();
     loop {
@@ -118,19 +133,24 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ServeLimits, s
                 continue;
             }
         };
+        let Some(share) = shares.take(remote.ip()) else {
+            tracing::debug!(%remote, "too many connections from this address");
+            continue;
+        };
         let Ok(place) = Arc::clone(&connections).try_acquire_owned() else {
             tracing::debug!(%remote, "too many connections");
             continue;
         };
         let router = router.clone().layer(Extension(ConnectInfo(remote)));
         let (shutdown, cut_off) = (shutdown.clone(), cut_off.clone());
+        let timeouts = (limits.head_timeout, limits.stall_timeout);
         tracker.spawn(async move {
             tokio::select! {
                 biased;
                 () = cut_off.cancelled() => {}
-                () = connection(stream, remote, router, limits, shutdown) => {}
+                () = connection(stream, remote, router, timeouts, shutdown) => {}
             }
-            drop(place);
+            drop((place, share));
         });
     }
     drop(listener);
@@ -153,13 +173,13 @@ async fn connection(
     stream: TcpStream,
     remote: SocketAddr,
     router: Router,
-    limits: ServeLimits,
+    (head_timeout, stall_timeout): (Duration, Duration),
     shutdown: CancellationToken,
 ) {
-    let stream = StallGuard::new(stream, limits.stall_timeout);
+    let stream = StallGuard::new(stream, stall_timeout);
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.head_timeout)
+        .header_read_timeout(head_timeout)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut served = pin!(served);
     let ended = tokio::select! {

@@ -1,5 +1,7 @@
 //! Where the node stands, put together from the replica and the sync engine.
 
+use honeygraph_chain::checkpoint::Anchor;
+use honeygraph_chain::peer::Standing;
 use honeygraph_chain::{BlockNumber, BlockRange};
 
 use super::node::DgraphView;
@@ -47,7 +49,7 @@ pub(crate) fn agreement(status: &ReplicaStatus, checkpoint: BlockNumber) -> Agre
 pub(crate) fn alive_peers(view: &SyncView) -> impl Iterator<Item = PeerEntry> {
     view.peers
         .iter()
-        .filter(|peer| peer.is_alive)
+        .filter(|peer| peer.is_alive && !matches!(peer.standing, Standing::Banned { .. }))
         .map(|peer| PeerEntry {
             id: peer.id.to_string(),
             url: peer.url.to_string(),
@@ -73,9 +75,9 @@ pub(crate) fn sync_status(
     let position = status.position.as_ref();
     let state_height = position.map(|position| position.state_height);
     let irreversible = position.and_then(Position::irreversible_block);
-    let newest = match state_height {
-        Some(height) => newest_checkpoint(view, height)?,
-        None => None,
+    let (newest, verified_height) = match state_height {
+        Some(height) => newest_checkpoints(view, height)?,
+        None => (None, None),
     };
     let newest_agreement = newest.map_or(Agreement::Undecided, |anchor| agreement(status, anchor.block_num));
     Ok(SyncStatus {
@@ -105,7 +107,7 @@ pub(crate) fn sync_status(
         }),
         verification: Some(VerificationStatus {
             policy,
-            verified_height: irreversible,
+            verified_height,
             unverified_blocks: status.counters.unverified_blocks,
             agreement: newest_agreement,
         }),
@@ -162,19 +164,24 @@ fn gap_status(status: &ReplicaStatus, wanted: BlockRange) -> GapStatus {
     gaps
 }
 
-fn newest_checkpoint(
+/// The newest checkpoint of which everything is known, and the newest whose document was computed here or started from.
+fn newest_checkpoints(
     view: &View,
     height: BlockNumber,
-) -> Result<Option<honeygraph_chain::checkpoint::Anchor>, StoreError> {
+) -> Result<(Option<Anchor>, Option<BlockNumber>), StoreError> {
+    let (mut newest, mut computed) = (None, None);
     let Ok(range) = BlockRange::new(BlockNumber::default(), height) else {
-        return Ok(None);
+        return Ok((newest, computed));
     };
     for record in view.checkpoints(range).rev() {
-        if let Some(anchor) = record?.anchor() {
-            return Ok(Some(anchor));
+        let record = record?;
+        newest = newest.or_else(|| record.anchor());
+        computed = computed.or_else(|| record.is_computed().then_some(record.block_num));
+        if newest.is_some() && computed.is_some() {
+            break;
         }
     }
-    Ok(None)
+    Ok((newest, computed))
 }
 
 fn fork_tips(status: &ReplicaStatus) -> impl Iterator<Item = ForkTip> {

@@ -18,11 +18,11 @@ use super::{OfflineArguments, offline, say};
 use crate::config::{Config, DgraphConfig, read_small_file};
 use crate::dgraph::client::DgraphClient;
 use crate::dgraph::job::{Job, JobState, LogEnds, Order};
-use crate::dgraph::projection::cluster::Cluster as _;
 use crate::dgraph::projection::{
     AdvanceError, ErrorPolicy, Progress as Step, Projection, ProjectionStore, Verification, Verified,
+    WriterName, clear,
 };
-use crate::dgraph::service::clear;
+use crate::dgraph::service::projection_client;
 use crate::store::{Store, StoreError};
 
 /// Longest wait for one answer of the node.
@@ -278,18 +278,22 @@ type ToDgraph = Projection<ProjectionStore<DgraphClient>>;
 impl Here {
     async fn run(&self, order: Order, shown: &mut Shown) -> anyhow::Result<Job> {
         let mut job = Job::new(1, order);
-        let client = DgraphClient::new(self.dgraph.client.clone())?;
+        let client = projection_client(&self.dgraph.client)?;
         let network = &self.config.network.name;
-        match order {
-            Order::Rebuild { drop: true } => clear(&client, network).await?,
-            Order::Verify { repair: false } if client.network_node().await?.network.is_none() => {
-                anyhow::bail!("Dgraph holds nothing of this network; `dgraph rebuild` fills it");
-            }
-            _ => {}
-        }
         let writer = crate::node::peer_id(&self.config, &self.config.node.data_dir)?;
-        let writer = writer.to_string().parse()?;
-        let target = ProjectionStore::open(client, network, &writer).await?;
+        let writer: WriterName = writer.to_string().parse()?;
+        match order {
+            Order::Rebuild { drop: true } => clear(&client, network, &writer).await?,
+            Order::Verify { .. } | Order::Rebuild { drop: false } => {}
+        }
+        let target = match order {
+            Order::Verify { repair: false } => {
+                ProjectionStore::open_existing(client, network, &writer).await?
+            }
+            Order::Verify { repair: true } | Order::Rebuild { .. } => {
+                ProjectionStore::open(client, network, &writer).await?
+            }
+        };
         let settings = crate::node::projection_settings(&self.dgraph);
         let mut projection = Projection::new(target.into(), self.store.clone(), settings);
         let log = projection.log_ends()?.context("the log has no block yet")?;

@@ -22,8 +22,8 @@ use super::secret::Secret;
 use super::values::network_name;
 use super::values::{
     DgraphMode, DqlAccess, List, LogFilter, LogFormat, Maybe, Source, TrustedCheckpoint, Verification, Voter,
-    certified, content_id, dgraph_alpha, dgraph_user, list, listener, maybe, milliseconds, path, peer_id,
-    peer_url, proxy, rate, secret, switch, whole,
+    certified, content_id, dgraph_alpha, dgraph_user, document_bytes_max, list, listener, maybe,
+    milliseconds, path, peer_id, peer_url, proxy, rate, secret, switch, trusted_checkpoint, whole,
 };
 use crate::dgraph::client::EndpointUrl;
 use crate::ingest::SourceId;
@@ -93,7 +93,7 @@ pub struct NetworkArguments {
     pub init_chain: bool,
 
     /// Checkpoint that is believed without asking voters: a new node starts from it
-    #[arg(long, env, value_name = "BLOCK:CONTENT_ID", default_value = "", hide_default_value = true, value_parser = maybe(str::parse::<TrustedCheckpoint>))]
+    #[arg(long, env, value_name = "BLOCK:CONTENT_ID", default_value = "", hide_default_value = true, value_parser = trusted_checkpoint)]
     pub trusted_checkpoint: Maybe<TrustedCheckpoint>,
 
     /// Blocks of older peers, whose hashes cannot be recomputed: `strict` takes them only where a verified
@@ -191,7 +191,7 @@ pub struct SourceArguments {
     pub discovery_interval_ms: Duration,
 
     /// Largest checkpoint document fetched
-    #[arg(long, env, value_name = "BYTES", default_value = "1073741824", value_parser = whole::<u64>("bytes", MEBIBYTE..=64 * GIBIBYTE))]
+    #[arg(long, env, value_name = "BYTES", default_value = "1073741824", value_parser = document_bytes_max)]
     pub document_bytes_max: u64,
 }
 

@@ -31,4 +31,4 @@ pub use values::{
     DgraphMode, DqlAccess, List, LogFilter, LogFormat, Maybe, Refused, Source, TrustedCheckpoint,
     Verification, Voter, VoterName,
 };
-pub(crate) use values::{listener, network_name};
+pub(crate) use values::{document_bytes_max, listener, network_name, trusted_checkpoint};

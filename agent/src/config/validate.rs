@@ -231,14 +231,19 @@ fn sources(
     if let Some(path) = &raw.honeycomb_sources_file {
         honeycombs.extend(lines("HONEYCOMB_SOURCES_FILE", path, read, str::parse::<Source>)?);
     }
-    let mut names = BTreeSet::new();
-    for source in &honeycombs {
-        if !names.insert(&source.name) {
-            return Err(wrong(
-                "HONEYCOMB_SOURCES",
-                &source.name,
-                "named twice; give each source a name of its own",
-            ));
+    for (at, source) in honeycombs.iter().enumerate() {
+        for other in honeycombs.iter().take(at) {
+            if other.name == source.name {
+                let problem = "named twice; give each source a name of its own";
+                return Err(wrong("HONEYCOMB_SOURCES", &source.name, problem));
+            }
+            if other.token == source.token {
+                let problem = format!(
+                    "has the token of `{}`; give each source a token of its own",
+                    other.name
+                );
+                return Err(wrong("HONEYCOMB_SOURCES", &source.name, problem));
+            }
         }
     }
     Ok(SourceConfig {

@@ -314,6 +314,16 @@ pub(super) fn whole<T: TryFrom<u64>>(
     }
 }
 
+/// Bytes of the largest checkpoint document that is taken.
+pub(crate) fn document_bytes_max(text: &str) -> Result<u64, Refused> {
+    whole("bytes", 1 << 20..=64 << 30)(text)
+}
+
+/// A checkpoint that somebody vouches for; empty: none.
+pub(crate) fn trusted_checkpoint(text: &str) -> Result<Maybe<TrustedCheckpoint>, Refused> {
+    maybe(str::parse)(text)
+}
+
 /// A whole number of a unit, counted a second.
 pub(super) fn rate(text: &str) -> Result<NonZeroU32, Refused> {
     whole("requests a second", 1..=1_000_000)(text)

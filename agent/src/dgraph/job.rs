@@ -217,16 +217,29 @@ impl Jobs {
         })
     }
 
-    /// Begins the job that was asked for, where none has begun.
-    pub(crate) fn begin(&self) -> Option<Order> {
+    /// Whether a job is still the one under way.
+    pub(crate) fn is_under_way(&self, id: u64) -> bool {
+        let last = self.last.borrow();
+        last.as_ref().is_some_and(|job| job.id == id && !job.is_over())
+    }
+
+    /// Begins the job that was asked for, where none has begun; gives its number too.
+    pub(crate) fn begin(&self) -> Option<(u64, Order)> {
         let mut begun = None;
         self.note(|job| {
             if job.state == JobState::Queued {
                 job.state = JobState::Running;
-                begun = Some(job.order);
+                begun = Some((job.id, job.order));
             }
         });
         begun
+    }
+
+    /// Ends the job under way; none where there is none. What it has written stays.
+    pub fn cancel(&self) -> Option<Job> {
+        self.order()?;
+        self.fail("cancelled");
+        self.last()
     }
 
     /// Notes something about the job under way.
@@ -275,7 +288,7 @@ mod tests {
         assert_eq!(jobs.ask(order).unwrap().id, 1);
         let rebuild = Order::Rebuild { drop: false };
         assert_eq!(jobs.ask(rebuild), Err(JobUnderWay(1)));
-        assert_eq!(jobs.begin(), Some(order));
+        assert_eq!(jobs.begin(), Some((1, order)));
         assert_eq!(jobs.begin(), None);
         jobs.done();
         jobs.fail("too late");
@@ -287,6 +300,16 @@ mod tests {
             (last.state, last.error.as_deref()),
             (JobState::Failed, Some("no"))
         );
+        assert_eq!(jobs.cancel(), None);
+        jobs.ask(order).unwrap();
+        assert!(jobs.is_under_way(3) && !jobs.is_under_way(2));
+        let cancelled = jobs.cancel().unwrap();
+        assert_eq!(
+            (cancelled.state, cancelled.error.as_deref()),
+            (JobState::Failed, Some("cancelled"))
+        );
+        assert!(!jobs.is_under_way(3));
+        assert_eq!(jobs.begin(), None);
     }
 
     #[test]

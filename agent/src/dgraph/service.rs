@@ -7,19 +7,29 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{DgraphClient, Query};
+use super::client::{DgraphClient, DgraphSettings, Query, SettingsError};
 use super::job::{JobState, Jobs, Order};
-use super::projection::cluster::Cluster as _;
 use super::projection::region::NETWORK_NODE;
 use super::projection::{
     AdvanceError, ErrorPolicy, Progress, Projection, ProjectionError, ProjectionSettings, ProjectionStore,
-    StateCursor, WriterName,
+    StateCursor, WriterName, clear,
 };
 use super::status::{ProjectionMismatch, ProjectionStatus};
 use crate::metrics::{Metrics, ProjectionOutcome};
 use crate::replica::ReplicaStatus;
 use crate::store::Store;
 use crate::wire::NetworkName;
+
+/// Most bytes of an answer about what was projected: one block may be large, and is answered as text within text.
+const ANSWER_BYTES: usize = 256 << 20;
+
+/// A client for a projection.
+pub fn projection_client(settings: &DgraphSettings) -> Result<DgraphClient, SettingsError> {
+    DgraphClient::new(DgraphSettings {
+        max_answer_bytes: ANSWER_BYTES,
+        ..settings.clone()
+    })
+}
 
 /// What the service works with.
 #[derive(Debug)]
@@ -51,6 +61,13 @@ impl ProjectionService {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.drop_for_job() => {}
+            }
+            if self.jobs.wants_drop() {
+                let wait = waits.next().unwrap_or(LONGEST_WAIT);
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(wait) => continue,
+                }
             }
             let opened = tokio::select! {
                 () = stop.cancelled() => return,
@@ -101,16 +118,21 @@ impl ProjectionService {
         }
     }
 
-    /// Takes everything away that stands in Dgraph, where a job asks for it.
+    /// Takes everything away that stands in Dgraph, where a job asks for it; it is asked for still where Dgraph
+    /// would not do it now.
     async fn drop_for_job(&self) {
         if !self.jobs.wants_drop() {
             return;
         }
-        match clear(&self.client, &self.network).await {
-            Ok(()) => self.jobs.note(|job| {
+        match clear(&self.client, &self.network, &self.writer).await {
+            // Somebody else does it, or has done it.
+            Ok(()) | Err(ProjectionError::Clearing { .. }) => self.jobs.note(|job| {
                 job.state = JobState::Running;
                 job.is_dropped = true;
             }),
+            Err(error) if error.policy() == ErrorPolicy::RetryLater => {
+                self.jobs.note(|job| job.error = Some(error.to_string()));
+            }
             Err(error) => self.jobs.fail(error),
         }
     }
@@ -129,7 +151,8 @@ impl ProjectionService {
                     self.metrics.observe_dgraph_step(took);
                 }
                 let mismatch = mismatch_of(progress);
-                let is_new = mismatch.is_some() && self.status.borrow().mismatch != mismatch;
+                // One that lasts may be told of other blocks as other writers go on.
+                let is_new = self.status.borrow().mismatch.is_none();
                 if let (Some(mismatch), true) = (&mismatch, is_new) {
                     self.metrics.count_dgraph_mismatch();
                     tracing::error!(
@@ -142,6 +165,7 @@ impl ProjectionService {
                     self.metrics.count_dgraph_rewind();
                 }
                 if let Progress::Repaired { blocks, nodes } = progress {
+                    self.metrics.count_dgraph_repairs(blocks + nodes);
                     tracing::warn!(blocks, nodes, "dgraph differed from the log and was repaired");
                 }
                 self.status.send_modify(|status| {
@@ -187,18 +211,6 @@ impl ProjectionService {
     }
 }
 
-/// Takes everything away that stands in a Dgraph namespace, unless it is another network's. What other writers
-/// are about to write there is refused: they open it again.
-pub async fn clear(client: &DgraphClient, network: &NetworkName) -> Result<(), ProjectionError> {
-    let node = client.network_node().await?;
-    if let Some(found) = node.network.filter(|found| found != network.as_str()) {
-        let ours = network.to_string();
-        return Err(ProjectionError::OtherNetwork { found, ours });
-    }
-    tracing::warn!("everything in dgraph is taken away, because a person asked for it");
-    Ok(client.drop_all().await?)
-}
-
 fn mismatch_of(progress: &Progress) -> Option<ProjectionMismatch> {
     match progress {
         Progress::Mismatch { block, ours } => Some(ProjectionMismatch {
@@ -227,4 +239,60 @@ fn backoff() -> impl Iterator<Item = Duration> {
         .with_jitter()
         .without_max_times()
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use honeygraph_chain::ContentId;
+    use honeygraph_chain::fork::BlockReference;
+
+    use super::*;
+    use crate::dgraph::projection::Writers;
+    use crate::store::StoreSettings;
+
+    #[test]
+    fn a_mismatch_is_told_as_long_as_it_lasts_and_counted_once() {
+        let home = tempfile::tempdir().unwrap();
+        let (log, _writer, _) = Store::open(home.path(), &StoreSettings::default()).unwrap();
+        let (status, seen) = ProjectionStatus::channel();
+        let service = ProjectionService {
+            client: DgraphClient::new(DgraphSettings::new(vec!["http://alpha".parse().unwrap()])).unwrap(),
+            network: "spkcc".parse().unwrap(),
+            writer: "w".parse().unwrap(),
+            log,
+            jobs: Jobs::default(),
+            settings: ProjectionSettings {
+                step_blocks: 1,
+                writers: Writers::Several,
+            },
+            status,
+            metrics: Metrics::new(),
+        };
+        let report = |progress| service.report(None, &Ok(progress), Duration::ZERO);
+        let mismatch = |number: u64| Progress::Mismatch {
+            block: BlockReference {
+                number: number.try_into().unwrap(),
+                hash: ContentId::of(b"x"),
+            },
+            ours: None,
+        };
+        let expect = |stands: bool, times: u64| {
+            assert_eq!(seen.borrow().mismatch.is_some(), stands);
+            let text = service.metrics.encode().unwrap();
+            let counted = format!("honeygraph_dgraph_mismatches_total {times}\n");
+            assert!(text.contains(&counted), "{text}");
+        };
+        report(Progress::Idle);
+        expect(false, 0);
+        for number in 7..10 {
+            report(mismatch(number));
+            expect(true, 1);
+            service.failed(&ProjectionError::Gone("x".to_owned()));
+            expect(true, 1);
+        }
+        report(Progress::Moved);
+        expect(false, 1);
+        report(mismatch(9));
+        expect(true, 2);
+    }
 }

@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,10 +24,11 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{debug, info, warn};
 
 use super::authenticator::{ClientCertificate, SourceAuthenticator};
+use super::queue::EventSender;
 use super::session;
 use super::sessions::{CommandError, Sessions};
 use super::settings::IngestSettings;
-use super::source::{SourceCommand, SourceCursor, SourceEvent, SourceId};
+use super::source::{SourceCommand, SourceCursor, SourceId};
 use super::tls::is_bad_certificate;
 
 /// Pause after a failed accept: it fails when the process is out of file handles.
@@ -45,7 +46,7 @@ type CursorOf = dyn Fn(&SourceId) -> Option<SourceCursor> + Send + Sync;
 pub(super) struct Shared {
     pub(super) settings: IngestSettings,
     pub(super) sessions: Sessions,
-    pub(super) events: mpsc::Sender<SourceEvent>,
+    pub(super) events: EventSender,
     pub(super) cursors: Box<CursorOf>,
     authenticator: SourceAuthenticator,
 }
@@ -72,7 +73,7 @@ impl Ingest {
         settings: IngestSettings,
         authenticator: SourceAuthenticator,
         cursors: impl Fn(&SourceId) -> Option<SourceCursor> + Send + Sync + 'static,
-        events: mpsc::Sender<SourceEvent>,
+        events: EventSender,
     ) -> Self {
         Self {
             shared: Arc::new(Shared {

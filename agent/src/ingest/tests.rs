@@ -8,7 +8,6 @@ use honeygraph_chain::BlockNumber;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -29,7 +28,7 @@ const FIRST: u64 = 30_000_000;
 
 struct Node {
     ingest: Ingest,
-    events: mpsc::Receiver<SourceEvent>,
+    events: EventReceiver,
     address: SocketAddr,
     shutdown: CancellationToken,
     served: JoinHandle<()>,
@@ -50,7 +49,7 @@ async fn start_with(settings: IngestSettings, cursor: Option<SourceCursor>) -> N
 async fn start_with_room_for(events: usize, settings: IngestSettings, cursor: Option<SourceCursor>) -> Node {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (sender, events) = mpsc::channel(events);
+    let (sender, events) = event_queue(events);
     let sources = [
         (
             "hive-1".parse().unwrap(),

@@ -220,6 +220,11 @@ impl NodeCollector {
             "1 while Dgraph answers the projection",
             u64::from(projection.connected),
         )?;
+        out.gauge(
+            "dgraph_mismatch",
+            "1 while Dgraph stands at a block that contradicts the log",
+            u64::from(projection.mismatch.is_some()),
+        )?;
         if let Some(applied) = projection.applied {
             out.gauge(
                 "dgraph_applied_block",

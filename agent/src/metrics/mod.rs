@@ -40,6 +40,7 @@ pub struct Metrics {
     dgraph_transactions: Family<OutcomeLabels, Counter>,
     dgraph_mismatches: Counter,
     dgraph_rewinds: Counter,
+    dgraph_repairs: Counter,
     dgraph_steps: Histogram,
 }
 
@@ -115,8 +116,14 @@ impl Metrics {
         let dgraph_rewinds = Counter::default();
         registry.register(
             "dgraph_rewinds",
-            "Steps that took blocks back in Dgraph because they contradict the log; in mode independent only",
+            "Steps that took blocks back in Dgraph because they contradict the log",
             dgraph_rewinds.clone(),
+        );
+        let dgraph_repairs = Counter::default();
+        registry.register(
+            "dgraph_repairs",
+            "Blocks, checkpoints and nodes of the state that differed from the log in Dgraph and were put right",
+            dgraph_repairs.clone(),
         );
         let dgraph_steps = Histogram::new(exponential_buckets(0.001, 2.0, 15));
         registry.register_with_unit(
@@ -137,6 +144,7 @@ impl Metrics {
             dgraph_transactions,
             dgraph_mismatches,
             dgraph_rewinds,
+            dgraph_repairs,
             dgraph_steps,
         }
     }
@@ -181,6 +189,11 @@ impl Metrics {
     /// Blocks that contradict the log were taken back in Dgraph.
     pub fn count_dgraph_rewind(&self) {
         self.dgraph_rewinds.inc();
+    }
+
+    /// What differed from the log was put right in Dgraph.
+    pub fn count_dgraph_repairs(&self, repaired: u64) {
+        self.dgraph_repairs.inc_by(repaired);
     }
 
     /// One step of the projection has ended.

@@ -46,6 +46,7 @@ pub(super) fn replica_settings(config: &Config, metrics: Metrics) -> ReplicaSett
         commit_interval: config.store.commit_interval,
         orphan_blocks: ReplicaSettings::ORPHAN_BLOCKS,
         pending_blocks: ReplicaSettings::PENDING_BLOCKS,
+        pending_bytes: ReplicaSettings::PENDING_BYTES,
         trusted_checkpoint: trusted,
         state_documents: config.node.state_documents,
         kept_changes: config.dgraph.as_ref().map_or(0, |_| CHANGED_BLOCKS_MAX),

@@ -326,7 +326,7 @@ impl Replica {
             return;
         }
         if let Some(view) = self.sources.get_mut(source) {
-            view.pending.retain(|block| block.number > checkpoint);
+            view.pending.drop_through(checkpoint);
         }
     }
 

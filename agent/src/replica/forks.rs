@@ -8,8 +8,8 @@ use honeygraph_chain::network::CheckpointKind;
 use honeygraph_chain::quorum::VoterId;
 use honeygraph_chain::{BlockNumber, ContentId, Operations};
 
+use super::pending::PendingBlock;
 use super::reorganize::checkpoint_chain_at;
-use super::sources::PendingBlock;
 use super::{FetchedBlock, Replica, StoreError};
 use crate::ingest::SourceId;
 use crate::store::StoredBlock;

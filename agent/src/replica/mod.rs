@@ -11,6 +11,8 @@ mod extend;
 mod finality;
 mod forks;
 mod history;
+mod history_proof;
+mod pending;
 mod previous_root;
 mod recent_leaves;
 mod reorganize;
@@ -23,8 +25,9 @@ mod tip;
 pub use ahead::AheadOutcome;
 pub use extend::{ExtendOutcome, FetchedBlock, Vouched};
 pub use history::HistoryOutcome;
+pub use history_proof::ToldBlocks;
 pub(crate) use reorganize::checkpoint_chain_at;
-pub use start::{StartDocuments, StartError};
+pub use start::{DELTA_BYTES_MAX, StartDocuments, StartError};
 pub use status::{ReplicaStatus, SourceStatus};
 pub use thread::{HoldAnswer, HoldError, ReplicaGone, ReplicaHandle};
 pub use tip::Provenance;
@@ -65,6 +68,8 @@ pub struct ReplicaSettings {
     pub orphan_blocks: u64,
     /// Blocks of one source that wait in memory while it is not known what they link to.
     pub pending_blocks: usize,
+    /// Bytes that they take at most, beside the newest one.
+    pub pending_bytes: usize,
     /// A checkpoint that the operator vouches for: above every report and vote.
     pub trusted_checkpoint: Option<(BlockNumber, ContentId)>,
     /// Irreversible full state documents that are kept.
@@ -80,6 +85,8 @@ impl ReplicaSettings {
     pub const ORPHAN_BLOCKS: u64 = 28_800;
     /// Blocks of a source that wait: some periods.
     pub const PENDING_BLOCKS: usize = 512;
+    /// As large as the largest block that a honeycomb can send (32 MiB).
+    pub const PENDING_BYTES: usize = 32 << 20;
 
     /// Those of a replica of `network` that knows no voter, keeps every state document and commits what it is
     /// given at once; checkpoints and depths are those of real networks.
@@ -93,6 +100,7 @@ impl ReplicaSettings {
             commit_interval: Duration::ZERO,
             orphan_blocks: Self::ORPHAN_BLOCKS,
             pending_blocks: Self::PENDING_BLOCKS,
+            pending_bytes: Self::PENDING_BYTES,
             trusted_checkpoint: None,
             state_documents: NonZeroUsize::MAX,
             kept_changes: 0,

@@ -16,11 +16,14 @@ const ENTRY_BYTES: usize = 128;
 /// be searched through twenty keys that stand far apart in memory.
 const GROUP_DEPTH: usize = 2;
 
+/// The leaves of a group by the rest of their keys.
+type Group = BTreeMap<Box<[u8]>, Leaf>;
+
 /// Leaves of the committed state that were changed lately, as they stand now. What was removed is not among them.
 #[derive(Debug, Default)]
 pub(super) struct RecentLeaves {
     /// By the first names of their paths, then by the rest of the key. No group is empty.
-    groups: HashMap<Box<[u8]>, BTreeMap<Box<[u8]>, Leaf>, RandomState>,
+    groups: HashMap<Box<[u8]>, Group, RandomState>,
     bytes: usize,
 }
 

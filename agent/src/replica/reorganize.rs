@@ -22,44 +22,68 @@ pub(super) enum Undone {
     Discard,
 }
 
+/// What became of a way in the tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// It was gone as far as it leads for now.
+    Gone,
+    /// A block on it cannot be applied: it is not in the tree any more.
+    Dropped,
+}
+
 impl Replica {
-    /// Follows the winning fork, if it is not the one that is followed already.
+    /// Follows the winning fork, if it is not the one that is followed already. A fork that breaks the rules of the
+    /// state is dropped, and the others are weighed again.
     pub(super) fn follow_best_fork(&mut self) -> Result<(), StoreError> {
+        loop {
+            if self.try_best_fork()? == Way::Gone || self.halted().is_some() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn try_best_fork(&mut self) -> Result<Way, StoreError> {
         let Some(running) = &self.running else {
-            return Ok(());
+            return Ok(Way::Gone);
         };
         let here = running.tip.reference();
         let views = self.weighted_views();
         let best = running.tree.best(&views);
         if best.hash == here.hash || running.tree.is_on_chain_of(best.hash, here.hash) {
-            return Ok(());
+            return Ok(Way::Gone);
         }
-        let Some(way) = running.tree.reorganization(here.hash, best.hash) else {
-            return Ok(());
+        let Some(mut way) = running.tree.reorganization(here.hash, best.hash) else {
+            return Ok(Way::Gone);
         };
+        // The rest of it follows once commits are not held there any more.
+        way.redo.retain(|block| !self.is_beyond_stop(block.number));
+        if way.redo.is_empty() {
+            return Ok(Way::Gone);
+        }
         let depth = way.undo.len() as u64;
         if depth > self.settings.max_reorg_depth {
             tracing::warn!(depth, "a fork deeper than MAX_REORG_DEPTH is not followed");
-            return Ok(());
+            return Ok(Way::Gone);
         }
         let position = self.writer.position();
         if position
             .and_then(Position::irreversible_block)
             .is_some_and(|lib| way.ancestor.number < lib)
         {
-            return self.halt(format!(
+            self.halt(format!(
                 "fork at block {} contradicts an irreversible block",
                 way.ancestor.number
-            ));
+            ))?;
+            return Ok(Way::Gone);
         }
         self.drop_stage();
-        self.reorganize(&way, Undone::Orphan)?;
-        if depth > 0 {
+        let outcome = self.reorganize(&way, Undone::Orphan)?;
+        if depth > 0 && outcome == Way::Gone {
             tracing::warn!(depth, ancestor = %way.ancestor.number, to = %best.number, "reorganized");
             self.counters.reorganizations += 1;
             self.counters.last_reorganization_depth = depth;
         }
-        Ok(())
+        Ok(outcome)
     }
 
     /// Undoes every block above `to`, which is not below the last irreversible block.
@@ -133,12 +157,13 @@ impl Replica {
     }
 
     /// Goes one way in the tree, all of it or nothing.
-    fn reorganize(&mut self, way: &Reorganization, undone: Undone) -> Result<(), StoreError> {
+    fn reorganize(&mut self, way: &Reorganization, undone: Undone) -> Result<Way, StoreError> {
         let Some(position) = self.writer.position().cloned() else {
-            return Ok(());
+            return Ok(Way::Gone);
         };
         let view = self.writer.store().view();
         let mut stage = self.stage_at(&view, &position, way.ancestor.number)?;
+        let mut outcome = Way::Gone;
         for block in &way.redo {
             let fetched = view
                 .fork_block(*block)?
@@ -158,11 +183,12 @@ impl Replica {
                     self.refuse_chain(&self.sources_on(*block), *block, &error)?;
                 }
                 self.drop_fork(*block)?;
-                if way.undo.is_empty() {
+                outcome = Way::Dropped;
+                if way.undo.is_empty() && !stage.blocks.is_empty() && self.halted().is_none() {
                     break;
                 }
-                // All of it or nothing: the chain that is followed stays, and the forks are weighed again.
-                return Ok(());
+                // All of it or nothing: the chain that is followed stays.
+                return Ok(outcome);
             }
         }
         let gained = stage.tip.number;
@@ -204,7 +230,7 @@ impl Replica {
             }
         }
         tracing::info!(ancestor = %way.ancestor.number, height = %gained, "fork followed");
-        Ok(())
+        Ok(outcome)
     }
 
     /// The sources whose chain has a block of the tree.

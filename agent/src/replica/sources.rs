@@ -1,6 +1,6 @@
 //! Blocks from honeycomb sources: each source has its own view of the chain.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use honeygraph_chain::block::{Block, HashedBlock};
@@ -9,6 +9,7 @@ use honeygraph_chain::quorum::VoterId;
 use honeygraph_chain::{BlockNumber, ContentId, Operations};
 
 use super::extend::Pushed;
+use super::pending::{Pending, PendingBlock};
 use super::tip::{Provenance, StageError};
 use super::{Replica, StoreError};
 use crate::ingest::{SourceCommand, SourceCursor, SourceEvent, SourceEventKind, SourceId};
@@ -34,7 +35,7 @@ pub(super) struct SourceView {
     /// Up to here another chain than this source's is stored above the gap.
     pub(super) strays_to: Option<BlockNumber>,
     /// Blocks that wait for what they link to, oldest first, without a hole.
-    pub(super) pending: VecDeque<PendingBlock>,
+    pub(super) pending: Pending,
     /// Where its log stood after the last checkpoints, so that a period can be asked for again.
     checkpoint_cursors: BTreeMap<BlockNumber, SourceCursor>,
     /// Where its log stands.
@@ -112,15 +113,6 @@ impl SourceView {
         let to_index = self.cursor?.last_index.0?;
         (from_index <= to_index).then_some(SourceCommand::RequestMissing { from_index, to_index })
     }
-}
-
-/// A source's block whose parent is not here yet.
-#[derive(Debug)]
-pub(super) struct PendingBlock {
-    pub(super) number: BlockNumber,
-    pub(super) operations: Operations,
-    pub(super) timestamp_ms: u64,
-    pub(super) cursor: SourceCursor,
 }
 
 impl Replica {
@@ -218,7 +210,6 @@ impl Replica {
     }
 
     fn on_block(&mut self, source: &SourceId, block: PendingBlock) -> Result<(), StoreError> {
-        let limit = self.settings.pending_blocks;
         let view = self.sources.entry(source.clone()).or_default();
         if view.set_aside.is_some() {
             return Ok(());
@@ -232,11 +223,10 @@ impl Replica {
         }
         view.pending.push_back(block);
         self.take_pending(source)?;
-        if let Some(view) = self.sources.get_mut(source)
-            && view.pending.len() > limit
-        {
+        if let Some(view) = self.sources.get_mut(source) {
             // The oldest are fetched from peers, with the rest of the gap.
-            view.pending.pop_front();
+            let (blocks, bytes) = (self.settings.pending_blocks, self.settings.pending_bytes);
+            view.pending.keep_newest(blocks, bytes);
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Starting a replica from documents: a full state, and the deltas after it.
 
 use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use honeygraph_chain::checkpoint::{Anchor, CheckpointChain, DeltaDocument, PreviousRoot};
 use honeygraph_chain::content_id::ContentHasher;
@@ -13,17 +14,20 @@ use super::below::CommittedState;
 use super::{Replica, StoreError};
 use crate::store::{CheckpointRecord, Position};
 
+/// Largest delta document that is read: 100 blocks of half a megabyte.
+pub const DELTA_BYTES_MAX: u64 = 64 << 20;
+
 /// What a replica starts from.
 #[derive(Debug)]
 pub struct StartDocuments {
     /// File with the full state document.
-    pub state: std::path::PathBuf,
+    pub state: PathBuf,
     /// Its content id.
     pub state_id: ContentId,
     /// The full state before it.
     pub prev_root: PreviousRoot,
-    /// The deltas after it, oldest first, without a hole; their content ids were checked.
-    pub deltas: Vec<(ContentId, Vec<u8>)>,
+    /// Files with the deltas after it, oldest first, without a hole; their content ids were checked.
+    pub deltas: Vec<(ContentId, PathBuf)>,
     /// The anchor of the last document, where it is known.
     pub anchor: Option<Anchor>,
 }
@@ -35,7 +39,7 @@ pub enum StartError {
     #[error("{path}: {error}")]
     File {
         /// The file.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// Why.
         error: std::io::Error,
     },
@@ -57,12 +61,12 @@ impl Replica {
     /// as history; those above the new state go, since what is stored is not fetched to be applied again.
     pub fn start_from(&mut self, documents: &StartDocuments) -> Result<BlockNumber, StartError> {
         let malformed = |id: ContentId, reason: String| StartError::Document { id, reason };
-        let mut deltas = Vec::new();
-        for (id, bytes) in &documents.deltas {
-            deltas.push((
-                *id,
-                DeltaDocument::parse(bytes).map_err(|error| malformed(*id, error.to_string()))?,
-            ));
+        let position = self.writer.position();
+        let schedule = position.map_or(self.settings.schedule, |position| position.schedule);
+        let (count, most) = (documents.deltas.len() as u64, schedule.deltas_max());
+        if count > most {
+            let reason = format!("{count} deltas stand on it; the checkpoint schedule has at most {most}");
+            return Err(malformed(documents.state_id, reason));
         }
         self.running = None;
         let (root_block, root_digest) = self.replace_leaves(documents)?;
@@ -80,14 +84,16 @@ impl Replica {
             documents.prev_root,
         )];
         let mut digest = root_digest;
-        for (id, delta) in &deltas {
+        for (id, path) in &documents.deltas {
+            let delta = read_delta(*id, path)?;
             if delta.root != chain.root || delta.chain != chain.deltas || delta.covered <= chain.last_block {
                 return Err(malformed(
                     *id,
                     "it does not follow the document before".to_owned(),
                 ));
             }
-            digest = self.apply_log(*id, delta, digest)?;
+            digest = self.apply_log(*id, &delta, digest)?;
+            self.keep_document(*id, path)?;
             records.push(CheckpointRecord {
                 block_num: delta.covered,
                 kind: CheckpointKind::Delta,
@@ -114,16 +120,10 @@ impl Replica {
         for record in &records {
             transaction.put_checkpoint(record)?;
         }
-        for (id, bytes) in &documents.deltas {
-            transaction.put_document(*id, bytes);
-        }
         if let Some(Ok(above)) = above {
             transaction.remove_blocks(above);
         }
         transaction.finish_replacing_state();
-        let schedule = before
-            .as_ref()
-            .map_or(self.settings.schedule, |position| position.schedule);
         let position = Position {
             network: self.settings.network.clone(),
             schedule,
@@ -205,16 +205,16 @@ impl Replica {
                 reason: format!("the file has content id {found}"),
             });
         }
-        self.keep_document(documents)?;
+        self.keep_document(id, &documents.state)?;
         Ok((covered, digest))
     }
 
-    fn keep_document(&mut self, documents: &StartDocuments) -> Result<(), StartError> {
+    fn keep_document(&mut self, id: ContentId, path: &Path) -> Result<(), StartError> {
         let file_error = |error| StartError::File {
-            path: documents.state.clone(),
+            path: path.to_owned(),
             error,
         };
-        let mut file = std::fs::File::open(&documents.state).map_err(file_error)?;
+        let mut file = std::fs::File::open(path).map_err(file_error)?;
         let mut chunk = 0;
         loop {
             let mut piece = Vec::new();
@@ -226,7 +226,7 @@ impl Replica {
                 return Ok(());
             }
             let mut transaction = self.writer.begin();
-            transaction.put_document_chunk(documents.state_id, chunk, &piece);
+            transaction.put_document_chunk(id, chunk, &piece);
             transaction.commit()?;
             chunk += 1;
         }
@@ -256,6 +256,23 @@ impl Replica {
         })?;
         Ok(after)
     }
+}
+
+/// Reads a delta document, one at a time: all of them together may be large.
+fn read_delta(id: ContentId, path: &Path) -> Result<DeltaDocument, StartError> {
+    let file_error = |error| StartError::File {
+        path: path.to_owned(),
+        error,
+    };
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(file_error)?;
+    let mut file = file.take(DELTA_BYTES_MAX + 1);
+    file.read_to_end(&mut bytes).map_err(file_error)?;
+    let malformed = |reason| StartError::Document { id, reason };
+    if bytes.len() as u64 > DELTA_BYTES_MAX {
+        return Err(malformed(format!("it has more than {DELTA_BYTES_MAX} bytes")));
+    }
+    DeltaDocument::parse(&bytes).map_err(|error| malformed(error.to_string()))
 }
 
 /// Hashes what is read through it.

@@ -7,14 +7,14 @@ use honeygraph_chain::checkpoint::{Anchor, DeltaDocument};
 use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::peer::PeerId;
 use honeygraph_chain::quorum::VoterId;
-use honeygraph_chain::{BlockNumber, Operations};
+use honeygraph_chain::{BlockNumber, ContentId, Operations};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     AheadOutcome, ExtendOutcome, FetchedBlock, HistoryOutcome, Replica, ReplicaStatus, StartDocuments,
-    StartError, StoreError, Vouched,
+    StartError, StoreError, ToldBlocks, Vouched,
 };
-use crate::ingest::{SourceCommand, SourceEvent, SourceId};
+use crate::ingest::{EventReceiver, EventSender, SourceCommand, SourceId, event_queue};
 use crate::store::{CheckpointRecord, Transaction};
 
 /// Commands that wait for the replica at most.
@@ -96,7 +96,7 @@ struct Hold {
 pub struct ReplicaHandle {
     jobs: mpsc::Sender<Job>,
     control: mpsc::Sender<Control>,
-    sources: mpsc::Sender<SourceEvent>,
+    sources: EventSender,
     status: watch::Receiver<Arc<ReplicaStatus>>,
 }
 
@@ -116,7 +116,7 @@ impl ReplicaHandle {
     ) -> (Self, oneshot::Receiver<Result<(), StoreError>>) {
         let (jobs, job_queue) = mpsc::channel(QUEUE);
         let (control, control_queue) = mpsc::channel(QUEUE);
-        let (sources, source_queue) = mpsc::channel(SOURCE_QUEUE);
+        let (sources, source_queue) = event_queue(SOURCE_QUEUE);
         let (status_sender, status) = watch::channel(Arc::new(replica.status()));
         let (done, ended) = oneshot::channel();
         let thread = ReplicaThread {
@@ -153,7 +153,7 @@ impl ReplicaHandle {
     }
 
     /// Where events of sources go; waits when the replica is behind.
-    pub fn source_events(&self) -> mpsc::Sender<SourceEvent> {
+    pub fn source_events(&self) -> EventSender {
         self.sources.clone()
     }
 
@@ -193,9 +193,24 @@ impl ReplicaHandle {
         self.ask(move |replica| replica.learn_named(&document)).await
     }
 
-    /// See [`Replica::fill_history`].
-    pub async fn fill_history(&self, blocks: Vec<FetchedBlock>) -> Result<HistoryOutcome, ReplicaGone> {
-        self.ask(move |replica| replica.fill_history(&blocks)).await
+    /// See [`Replica::fill_history_as_told`].
+    pub async fn fill_history(
+        &self,
+        blocks: Vec<FetchedBlock>,
+        told: ToldBlocks,
+    ) -> Result<HistoryOutcome, ReplicaGone> {
+        self.ask(move |replica| replica.fill_history_as_told(&blocks, &told))
+            .await
+    }
+
+    /// See [`Replica::learn_past_document`].
+    pub async fn learn_past_document(
+        &self,
+        id: ContentId,
+        document: DeltaDocument,
+    ) -> Result<bool, ReplicaGone> {
+        self.ask(move |replica| replica.learn_past_document(id, &document))
+            .await
     }
 
     /// See [`Replica::store_ahead`].
@@ -307,7 +322,7 @@ impl ReplicaThread {
         mut self,
         mut jobs: mpsc::Receiver<Job>,
         mut control: mpsc::Receiver<Control>,
-        mut sources: mpsc::Receiver<SourceEvent>,
+        mut sources: EventReceiver,
     ) -> Result<(), StoreError> {
         let commit_ended = self.replica.writer().commit_ended();
         loop {

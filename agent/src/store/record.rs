@@ -150,6 +150,12 @@ impl CheckpointRecord {
         })
     }
 
+    /// Whether its document can be computed from the blocks here. A delta that names a full state that is not known was
+    /// taken as it was reported.
+    pub fn is_computed(&self) -> bool {
+        self.kind == CheckpointKind::State || self.prev_root != PreviousRoot::Unknown
+    }
+
     /// What the deltas after a full state say of the full state before it.
     pub fn previous_root(&self) -> PreviousRoot {
         match self.prev_root {
@@ -193,6 +199,19 @@ impl CheckpointRecord {
             prev_root: PreviousRoot::Unknown,
         };
         record.with_previous_root(previous)
+    }
+
+    /// The record of a full state of the past that a delta after it names; nothing was applied here.
+    pub const fn of_past_state(
+        block_num: BlockNumber,
+        state_hash: ContentId,
+        previous: PreviousRoot,
+    ) -> Self {
+        let start = Self::of_start(block_num, state_hash, StateDigest::EMPTY, previous);
+        Self {
+            state_digest: None,
+            ..start
+        }
     }
 
     /// The record of the checkpoint that makes `after` out of `before`.

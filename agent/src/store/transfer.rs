@@ -6,6 +6,7 @@
 mod error;
 mod export;
 mod format;
+mod hanging;
 mod import;
 mod inspect;
 #[cfg(test)]

@@ -19,6 +19,15 @@ impl Run {
         BlockRange::new(self.blocks.first()?.number(), self.blocks.last()?.number()).ok()
     }
 
+    /// The part of the run up to a block; nothing where that stands below it.
+    pub(super) fn up_to(&self, last: BlockNumber) -> Self {
+        let blocks = self.blocks.iter().take_while(|block| block.number() <= last);
+        Self {
+            peer: self.peer.clone(),
+            blocks: blocks.cloned().collect(),
+        }
+    }
+
     /// The part of the run inside a range.
     pub(super) fn part(&self, range: BlockRange) -> Self {
         let blocks = self.blocks.iter().filter(|block| range.contains(block.number()));

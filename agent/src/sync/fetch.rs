@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use honeygraph_chain::block::{Block, HashedBlock};
 use honeygraph_chain::network::CheckpointSchedule;
-use honeygraph_chain::peer::PeerFault;
+use honeygraph_chain::peer::{LocalFault, PeerFault};
 use honeygraph_chain::planner::{Event, FetchFault, FetchKind, FetchOrder};
 use honeygraph_chain::{BlockNumber, ContentId, Operations};
 
@@ -12,7 +12,7 @@ use super::verify::check_blocks_off_thread;
 use crate::peers::client::{BatchOutcome, BatchRequest, PeerClient, Traffic};
 use crate::peers::{FetchError, PeerUrl};
 use crate::replica::FetchedBlock;
-use crate::wire::batch::BatchExtent;
+use crate::wire::batch::{BatchExtent, MAX_BLOCK_BYTES};
 use crate::wire::shapes::ReportedBlock;
 use crate::wire::{NetworkName, UnixMillis};
 
@@ -54,7 +54,7 @@ impl Fetched {
 pub(super) struct Answer {
     /// The first blocks of the range, in order, in bounds, linked to each other.
     pub(super) blocks: Vec<Fetched>,
-    /// Bytes of the blocks, as they are held in memory until they are committed.
+    /// Bytes of the blocks, as they came: so much memory is booked for them until they are committed.
     pub(super) bytes: u64,
     pub(super) elapsed: Duration,
     /// Why there are not more of them.
@@ -105,6 +105,7 @@ pub(super) async fn fetch(
                 network,
                 range: order.range,
                 timeout: order.timeout,
+                byte_limit: order.byte_limit,
                 traffic,
             };
             fetch_range(client, url, schedule, request).await
@@ -123,7 +124,7 @@ pub(super) async fn fetch_range(
     let range = request.range;
     let batch = client.blocks(url, request).await;
     let mut fault = match batch.outcome {
-        BatchOutcome::Whole(BatchExtent::Complete | BatchExtent::Cut) => None,
+        BatchOutcome::Whole(BatchExtent::Complete | BatchExtent::Cut) | BatchOutcome::Stopped => None,
         BatchOutcome::Failed(error) => Some(fault_of(error)),
     };
     let bytes = batch.blocks.iter().map(|block| block.bytes.len() as u64).sum();
@@ -162,19 +163,20 @@ async fn fetch_singly(client: &PeerClient, url: &PeerUrl, order: &FetchOrder, tr
     };
     let ask = async {
         for number in order.range.iter() {
-            let reported = client
-                .block_by_number(url, number, None)
-                .await
-                .map_err(fault_of)?;
-            let fetched = from_reported(reported)?;
-            let bytes = match &fetched {
-                Fetched::Linked(fetched) => fetched.block.bytes().len() as u64,
-                Fetched::Operations { operations, .. } => 128 * operations.as_slice().len() as u64,
+            let room = order.byte_limit.saturating_sub(answer.bytes);
+            let (reported, bytes) = match client.small_block_by_number(url, number, room).await {
+                Ok(told) => told,
+                // The next request begins with this block.
+                Err(FetchError::Peer(PeerFault::TooLarge)) if !answer.blocks.is_empty() => break,
+                Err(FetchError::Peer(PeerFault::TooLarge)) if room < MAX_BLOCK_BYTES as u64 => {
+                    return Err(LocalFault::LimitTooLow { limit: room }.into());
+                }
+                Err(error) => return Err(fault_of(error)),
             };
-            answer.bytes += bytes;
             traffic.count_received(bytes);
             traffic.count_blocks(bytes);
-            answer.blocks.push(fetched);
+            answer.bytes += bytes;
+            answer.blocks.push(from_reported(reported)?);
         }
         Ok::<(), FetchFault>(())
     };
@@ -225,5 +227,92 @@ fn fault_of(error: FetchError) -> FetchFault {
     match error {
         FetchError::Peer(fault) => FetchFault::Peer(fault),
         FetchError::Local(fault) => FetchFault::Local(fault),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::extract::Path;
+    use axum::routing::get;
+    use honeygraph_chain::BlockRange;
+    use honeygraph_chain::peer::PeerScore;
+    use honeygraph_chain::planner::{Action, PeerProfile, Planner, PlannerSettings};
+    use serde_json::json;
+
+    use super::*;
+    use crate::peers::address_guard::AddressGuard;
+    use crate::peers::client::ClientTimeouts;
+    use crate::test_chain::number;
+
+    /// An order for ten blocks of an older peer.
+    fn order() -> FetchOrder {
+        let range = BlockRange::new(number(11), number(20)).unwrap();
+        let now = Duration::from_hours(500_000);
+        let mut planner = Planner::new(PlannerSettings::default(), CheckpointSchedule::default(), 1);
+        let wanted = Event::WantedChanged {
+            missing: range.into(),
+            near_from: BlockNumber::default(),
+            head_first: None,
+        };
+        assert_eq!(planner.step(wanted, now), []);
+        let profile = PeerProfile {
+            available: Some(range),
+            kind: FetchKind::Single,
+        };
+        let seen = Event::PeerSeen {
+            peer: "older".parse().unwrap(),
+            profile,
+            score: PeerScore::new(),
+        };
+        let Some(Action::Fetch(order)) = planner.step(seen, now).pop() else {
+            panic!("nothing is fetched");
+        };
+        assert_eq!((order.range, order.byte_limit), (range, 1 << 20));
+        order
+    }
+
+    /// Asks an older peer whose blocks hold strings of these sizes.
+    async fn ask(byte_limit: u64, sizes: [usize; 10]) -> Answer {
+        let route = get(async move |Path(number): Path<usize>| {
+            let data = "x".repeat(sizes[number - 11]);
+            let put = json!({"index": 0, "type": "put", "path": "stats/text", "data": data});
+            let marker = json!({"index": 1, "type": "write_marker"});
+            axum::Json(json!({"blockNum": number, "blockHash": "opaque", "operations": [put, marker]}))
+        });
+        let router = Router::new().route("/api/query/block/{number}/full", route);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url: PeerUrl = format!("http://{}", listener.local_addr().unwrap())
+            .parse()
+            .unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let (own_id, guard) = ("tester".parse().unwrap(), AddressGuard::new([&url]));
+        let client = PeerClient::new(&own_id, guard, ClientTimeouts::default()).unwrap();
+        let order = FetchOrder {
+            byte_limit,
+            timeout: Duration::from_secs(20),
+            ..order()
+        };
+        let (network, schedule) = ("dlux".parse().unwrap(), CheckpointSchedule::default());
+        fetch(&client, &url, &network, schedule, &order, &Traffic::default()).await
+    }
+
+    #[tokio::test]
+    async fn blocks_of_an_older_peer_count_with_all_of_their_bytes_and_stop_at_the_limit() {
+        let answer = ask(1 << 20, [300 << 10; 10]).await;
+        assert_eq!((answer.blocks.len(), &answer.fault), (3, &None));
+        assert!((900 << 10..=1 << 20).contains(&answer.bytes), "{}", answer.bytes);
+        let mut large_first = [10; 10];
+        large_first[0] = 3 << 20;
+        let answer = ask(1 << 20, large_first).await;
+        let limit = 1 << 20;
+        let too_low = FetchFault::Local(LocalFault::LimitTooLow { limit });
+        assert_eq!((answer.blocks.len(), answer.fault), (0, Some(too_low)));
+        let answer = ask(4 << 20, large_first).await;
+        assert_eq!((answer.blocks.len(), answer.fault), (10, None));
+        // With all the room that a request ever has, it is the peer that sends too much.
+        large_first[0] = 9 << 20;
+        let answer = ask(8 << 20, large_first).await;
+        assert_eq!(answer.fault, Some(FetchFault::Peer(PeerFault::TooLarge)));
     }
 }

@@ -109,6 +109,17 @@ pub enum NoConsensus {
     Undecided,
 }
 
+/// Why voters were not asked about a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotAsked {
+    /// Too many questions are under way, or were asked within the last second.
+    #[error("the voters are asked about too many blocks at once; try again in a second")]
+    Busy,
+    /// The engine is gone.
+    #[error(transparent)]
+    Gone(#[from] SyncGone),
+}
+
 /// What the engine can be asked to do.
 #[derive(Debug)]
 pub(super) enum SyncCommand {
@@ -127,7 +138,7 @@ pub(super) enum SyncCommand {
     },
     Consensus {
         block: BlockNumber,
-        reply: oneshot::Sender<Result<ConsensusFound, NoConsensus>>,
+        reply: oneshot::Sender<Result<Result<ConsensusFound, NoConsensus>, NotAsked>>,
     },
 }
 
@@ -141,7 +152,7 @@ pub struct SyncGone;
 pub struct SyncHandle {
     commands: mpsc::Sender<SyncCommand>,
     view: watch::Receiver<Arc<SyncView>>,
-    /// What voters said lately, agreement or none: strangers may ask as often as they like.
+    /// What voters said lately, agreement or none: strangers may ask about one block as often as they like.
     consensus: Cache<BlockNumber, Result<ConsensusFound, NoConsensus>>,
 }
 
@@ -176,7 +187,7 @@ impl SyncHandle {
     }
 
     /// Looks for peers now: at these honeycomb nodes and the configured ones, and in the peers' own lists.
-    /// Gives the number of peers that are known afterwards.
+    /// Gives the number of peers that are known once all of their lists have come, or not in time.
     pub async fn discover(&self, nodes: Vec<PeerEntry>) -> Result<usize, SyncGone> {
         self.ask(|reply| SyncCommand::Discover { nodes, reply }).await
     }
@@ -187,20 +198,20 @@ impl SyncHandle {
         self.ask(|reply| SyncCommand::SyncGaps { only, reply }).await
     }
 
-    /// Asks the configured voters about a block; nothing is found without a majority of them. Of many that
-    /// ask about one block at a time, one asks the voters.
+    /// Asks the configured voters about a block; nothing is found without a majority of them, nor beyond what the
+    /// clock allows. Of many that ask about one block at a time, one asks the voters.
     pub async fn consensus(
         &self,
         block: BlockNumber,
-    ) -> Result<Result<ConsensusFound, NoConsensus>, SyncGone> {
+    ) -> Result<Result<ConsensusFound, NoConsensus>, NotAsked> {
         self.consensus
             .try_get_with(block, self.ask_voters(block))
             .await
-            .map_err(|gone| *gone)
+            .map_err(|not_asked| *not_asked)
     }
 
-    async fn ask_voters(&self, block: BlockNumber) -> Result<Result<ConsensusFound, NoConsensus>, SyncGone> {
-        self.ask(|reply| SyncCommand::Consensus { block, reply }).await
+    async fn ask_voters(&self, block: BlockNumber) -> Result<Result<ConsensusFound, NoConsensus>, NotAsked> {
+        self.ask(|reply| SyncCommand::Consensus { block, reply }).await?
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> SyncCommand) -> Result<T, SyncGone> {

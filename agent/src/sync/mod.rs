@@ -10,5 +10,7 @@ mod settings;
 pub mod verify;
 
 pub use engine::SyncEngine;
-pub use handle::{ConsensusFound, NoConsensus, PeerSummary, RegisterError, SyncGone, SyncHandle, SyncView};
+pub use handle::{
+    ConsensusFound, NoConsensus, NotAsked, PeerSummary, RegisterError, SyncGone, SyncHandle, SyncView,
+};
 pub use settings::SyncSettings;

@@ -34,6 +34,9 @@ pub const BATCH_CUT_BYTES: usize = 4 << 20;
 /// Most canonical bytes of one block (8 MiB).
 pub const MAX_BLOCK_BYTES: usize = 8 << 20;
 
+/// Most canonical bytes of one answer: the last block may reach beyond the cut (12 MiB).
+pub const MAX_BATCH_BYTES: usize = BATCH_CUT_BYTES + MAX_BLOCK_BYTES;
+
 /// Most blocks that one request may ask for.
 pub const MAX_BATCH_BLOCKS: u64 = 512;
 
@@ -61,7 +64,7 @@ pub struct WireBlock {
 /// The most bytes that a valid answer to a request for `range` has, before compression.
 pub fn max_answer_bytes(range: BlockRange) -> usize {
     let blocks = usize::try_from(range.len().min(MAX_BATCH_BLOCKS)).unwrap_or(usize::MAX);
-    BATCH_CUT_BYTES + MAX_BLOCK_BYTES + 2 * MAX_OTHER_FRAME + blocks.saturating_mul(BLOCK_FRAME_OVERHEAD)
+    MAX_BATCH_BYTES + 2 * MAX_OTHER_FRAME + blocks.saturating_mul(BLOCK_FRAME_OVERHEAD)
 }
 
 /// A batch that breaks the format.

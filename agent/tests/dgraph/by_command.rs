@@ -75,6 +75,7 @@ impl Log {
             commit_interval: std::time::Duration::ZERO,
             orphan_blocks: 28_800,
             pending_blocks: 4_096,
+            pending_bytes: ReplicaSettings::PENDING_BYTES,
             trusted_checkpoint: None,
             state_documents: std::num::NonZeroUsize::MAX,
             kept_changes: 10_000,
@@ -226,7 +227,7 @@ async fn stopped(program: PathBuf, directory: PathBuf) {
     );
     fill_and_mend(&client, run, 350).await;
 
-    // What contradicts the log cannot be compared; a cluster of one's own is taken back.
+    // A Dgraph that is away cannot be compared.
     cluster.kill_alpha();
     let output = agent(home.path(), &cluster, admin, &["dgraph", "verify"])
         .output()

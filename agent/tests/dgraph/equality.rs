@@ -58,6 +58,18 @@ pub(crate) async fn compare(client: &DgraphClient, view: &View) -> anyhow::Resul
     );
 
     let mut stored = blocks(client).await?;
+    let forks: Vec<Fork> = all(client, "fork.tipHash", "fork.tipHash").await?;
+    let left = stored
+        .orphans
+        .iter()
+        .chain(forks.iter().map(|fork| &fork.tip_hash));
+    for hash in left {
+        let twice = stored.canonical.values().find(|row| row.hash == *hash);
+        ensure!(
+            twice.is_none(),
+            "a block of the chain stands on a fork, too: {twice:?}"
+        );
+    }
     let mut compared = 0;
     for row in view.blocks(run) {
         let (number, block) = row?;
@@ -95,7 +107,7 @@ pub(crate) async fn compare(client: &DgraphClient, view: &View) -> anyhow::Resul
     Ok(Compared {
         blocks: compared,
         leaves,
-        orphans: stored.orphans,
+        orphans: stored.orphans.len(),
     })
 }
 
@@ -182,7 +194,14 @@ struct Block {
 #[derive(Default)]
 struct Blocks {
     canonical: BTreeMap<u64, BlockRow>,
-    orphans: usize,
+    /// Hashes of blocks of forks.
+    orphans: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Fork {
+    #[serde(rename = "fork.tipHash")]
+    tip_hash: String,
 }
 
 async fn blocks(client: &DgraphClient) -> anyhow::Result<Blocks> {
@@ -191,7 +210,7 @@ async fn blocks(client: &DgraphClient) -> anyhow::Result<Blocks> {
     let mut found = Blocks::default();
     for block in all::<Block>(client, "blockNum", fields).await? {
         if block.fork.is_some() {
-            found.orphans += 1;
+            found.orphans.push(block.hash);
             continue;
         }
         let timestamp: Option<jiff::Timestamp> = block.timestamp.map(|text| text.parse()).transpose()?;

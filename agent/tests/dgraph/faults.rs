@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use honeygraph_agent::dgraph::client::{Mutation, Query, Reading, Uid};
 use honeygraph_agent::dgraph::projection::{
-    Progress, Projection, ProjectionSettings, ProjectionStore, Writers,
+    Cursor, Mend, Progress, Projection, ProjectionSettings, ProjectionStore, StateCursor, Verification,
+    Verified, Writers,
 };
 use honeygraph_chain::Operation;
 use honeygraph_chain::canonical_json::JsonValue;
@@ -39,6 +40,7 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
         world.own("faults::value_edited_by_hand", edited),
         world.own("faults::two_nodes_in_shared_with_different_forks", forks),
         world.own("faults::block_of_50_megabytes", large_block),
+        world.own("faults::values_of_40_megabytes_are_written_anew", large_values),
         world.own_unless("faults::disk_full_in_dgraph", no_mount, disk_full),
     ]
 }
@@ -438,4 +440,54 @@ async fn large_block(program: PathBuf, directory: PathBuf) {
         .await
         .unwrap();
     assert_eq!(compared.blocks, 36);
+}
+
+async fn large_values(program: PathBuf, directory: PathBuf) {
+    let cluster = cluster(&program, &directory).await;
+    let client = cluster.client();
+    let network = "dlux".parse().unwrap();
+    let open = async || {
+        let store = ProjectionStore::open(client.clone(), &network, &"a".parse().unwrap()).await;
+        Arc::new(store.unwrap())
+    };
+    let mut log = Log::new();
+    log.grow(30);
+    let text = "0123456789 abcdefghijklmnopqrstuvwxyz ".repeat(40_000_000 / 38);
+    let position = log.replica.position().unwrap().clone();
+    let (mut number, mut previous_hash) = (position.state_height, position.link());
+    for at in 0..2 {
+        number = number.next();
+        let put = Operation::Put {
+            path: honeygraph_chain::Path::from_slashed(&format!("large/{at}")),
+            data: JsonValue::String(text.clone()),
+        };
+        previous_hash = log.append(number, previous_hash, vec![put, Operation::WriteMarker]);
+    }
+    let projection = |store| {
+        let settings = ProjectionSettings {
+            step_blocks: 500,
+            writers: Writers::One,
+        };
+        Projection::new(store, log.replica.store().clone(), settings)
+    };
+    let mut first = projection(open().await);
+    while first.advance().await.unwrap() != Progress::Idle {}
+    let cursor = first.cursor().unwrap().clone();
+
+    // Both stand there when the state is written anew.
+    let store = open().await;
+    let forgotten = Cursor {
+        state: StateCursor::Nothing,
+        ..cursor.clone()
+    };
+    store.write(&cursor, &forgotten, Mutation::new()).await.unwrap();
+    let mut again = projection(store);
+    while again.advance().await.unwrap() != Progress::Idle {}
+    let view = log.replica.store().view();
+    assert_eq!(compare(&reader(&cluster), &view).await.unwrap().blocks, 32);
+
+    // Comparing them takes one at a time.
+    let mut verification = Verification::new(Mend::No);
+    while again.verify_step(&mut verification).await.unwrap() == Verified::More {}
+    assert_eq!(verification.found(), 0, "{:?}", verification.differences());
 }

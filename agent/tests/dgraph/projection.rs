@@ -8,12 +8,14 @@ use honeygraph_agent::dgraph::client::{DgraphClient, Mutation, Query, Reading, U
 use honeygraph_agent::dgraph::projection::{
     Progress, Projection, ProjectionSettings, ProjectionStore, StateCursor, Writers,
 };
-use honeygraph_chain::Operation;
+use honeygraph_agent::replica::FetchedBlock;
+use honeygraph_chain::{BlockRange, Operation};
 use libtest_mimic::Trial;
 use serde_json::Value;
 
 use crate::World;
 use crate::cluster::{Cluster, ready};
+use crate::equality::compare;
 use crate::log::Log;
 
 /// Blocks of the log that is projected first.
@@ -182,6 +184,35 @@ async fn reorganized(program: std::path::PathBuf, directory: std::path::PathBuf)
     let mut projection = projection(&client, &log, "a", Writers::One).await;
     catch_up(&mut projection).await;
     let before = projection.cursor().unwrap().applied.unwrap();
+    let forked = "{ q(func: has(forkId)) { count(uid) } f(func: has(fork.tipHash)) { fork.tipHash } }";
+
+    // The log goes back, and the same blocks come again.
+    let view = log.replica.store().view();
+    log.replica.abandon_unproven(before.number).unwrap();
+    let left = log.replica.position().unwrap().state_height;
+    catch_up(&mut projection).await;
+    assert_ne!(ask(&client, forked).await["q"][0]["count"], 0);
+    let again: Vec<FetchedBlock> = view
+        .blocks(BlockRange::new(left.next(), before.number).unwrap())
+        .map(|row| {
+            let (number, stored) = row.unwrap();
+            FetchedBlock {
+                block: stored.decode(number).unwrap(),
+                timestamp_ms: stored.timestamp_ms,
+            }
+        })
+        .collect();
+    log.replica.extend(&"peer".parse().unwrap(), &again).unwrap();
+    log.replica.settle().unwrap();
+    projection.forget_cursor();
+    catch_up(&mut projection).await;
+    assert_eq!(projection.cursor().unwrap().applied, Some(before));
+    let none = ask(&client, forked).await;
+    assert_eq!(
+        (&none["q"][0]["count"], &none["f"]),
+        (&0.into(), &serde_json::json!([]))
+    );
+    compare(&client, &log.replica.store().view()).await.unwrap();
 
     // The log goes back to the last checkpoint and on with other blocks.
     log.replica.abandon_unproven(before.number).unwrap();
@@ -221,11 +252,7 @@ async fn reorganized(program: std::path::PathBuf, directory: std::path::PathBuf)
     assert_eq!(cursor.applied.unwrap().hash, previous_hash);
     assert_eq!(cursor.state, StateCursor::At(number));
     assert_eq!(verify(&mut projection).await, (0, 0));
-    let forked = ask(
-        &client,
-        "{ q(func: has(forkId)) { count(uid) } f(func: has(fork.tipHash)) { fork.tipHash } }",
-    )
-    .await;
+    let forked = ask(&client, forked).await;
     assert_eq!(forked["q"][0]["count"], orphans);
     assert_eq!(forked["f"][0]["fork.tipHash"], before.hash.to_string());
 }

@@ -297,6 +297,38 @@ async fn access_control(program: PathBuf, directory: PathBuf) {
     let store = opened(&root, "w").await.unwrap();
     assert_eq!(store.cursor().await, Ok(Cursor::NOTHING));
 
+    // Each is cleared alone, by whoever may do so in it; what others keep there stays.
+    let network = "spkcc".parse().unwrap();
+    let writer = "w".parse().unwrap();
+    let mut theirs = Mutation::new();
+    theirs.set(NETWORK_NODE, "honeygraph_test_name", "theirs");
+    for client in [&root, &tenant] {
+        client.write(None, vec![theirs.clone()]).await.unwrap();
+        let store = opened(client, "w").await.unwrap();
+        let before = store.cursor().await.unwrap();
+        let step = store.write(&before, &applied(2), Mutation::new()).await;
+        assert_eq!(step, Ok(StepOutcome::Won));
+    }
+    for (cleared, other) in [(&tenant, &root), (&root, &tenant)] {
+        clear(cleared, &network, &writer).await.unwrap();
+        let store = opened(other, "w").await.unwrap();
+        assert_eq!(store.cursor().await, Ok(applied(2)));
+        let empty = opened(cleared, "w").await.unwrap();
+        assert_eq!(empty.cursor().await, Ok(Cursor::NOTHING));
+        let step = empty.write(&Cursor::NOTHING, &applied(2), Mutation::new()).await;
+        assert_eq!(step, Ok(StepOutcome::Won));
+        let query = Query::new(format!(
+            "{{ q(func: uid({NETWORK_NODE})) {{ n: honeygraph_test_name }} }}"
+        ));
+        let answer = cleared.query(&query, Reading::Strict).await.unwrap();
+        assert_eq!(answer_of(&answer)["q"][0]["n"], "theirs");
+    }
+    let again = client(0);
+    again
+        .query(&Query::new("schema {}"), Reading::Strict)
+        .await
+        .unwrap();
+
     // What Dgraph chooses lies beyond.
     let mut mutation = Mutation::new();
     mutation.set(Node::New("n".into()), "honeygraph_test_name", "x");

@@ -29,6 +29,8 @@ pub(crate) enum Fault {
     ClosesEarly,
     /// A body that decompresses to gigabytes.
     Bomb,
+    /// Blocks as large as the format allows, and no end.
+    LargeBlocks,
     /// A frame that says it has 4 GiB.
     HugeFrame,
     /// A page of HTML with status 200.
@@ -73,6 +75,12 @@ pub(crate) enum Fault {
     Capabilities(CapabilitiesFault),
     /// Knows ten thousand peers.
     ManyPeers,
+    /// Has no documents, and knows the peer at this address.
+    NoDocuments(String),
+    /// Lists a checkpoint with another content id.
+    FalseCheckpoint(BlockNumber),
+    /// Lists a checkpoint with another block.
+    FalseCheckpointBlock(BlockNumber),
 }
 
 /// What an older peer does wrong.
@@ -84,6 +92,8 @@ pub(crate) enum OlderFault {
     OtherOperations(BlockNumber),
     /// A block with the number of another one.
     OtherNumber(BlockNumber),
+    /// Blocks with a string as long as an answer may be.
+    LargeBlocks,
 }
 
 /// What is wrong with a description of a peer.

@@ -14,10 +14,10 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use honeygraph_agent::wire::batch::{BATCH_CONTENT_TYPE, BatchEncoder, MAX_BATCH_BLOCKS};
 use honeygraph_chain::network::CheckpointKind;
-use honeygraph_chain::{BlockNumber, BlockRange};
+use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 use honeygraph_honeycomb::reference_chain::ChainBlock;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -79,6 +79,7 @@ impl ScriptedPeer {
             .route("/api/sync/hash/{block}", get(hash))
             .route("/api/checkpoints", get(checkpoints))
             .route("/api/checkpoints/{id}", get(document))
+            .route("/ipfs/{id}", get(document))
             .route("/api/query/head", get(head))
             .route("/api/query/block/{block}/full", get(full_block))
             .layer(axum::middleware::from_fn_with_state(
@@ -232,6 +233,9 @@ async fn head(State(script): State<Arc<Script>>) -> Response {
 
 async fn peers(State(script): State<Arc<Script>>) -> Response {
     script.note("peers");
+    if let Fault::NoDocuments(known) = &script.fault {
+        return axum::Json(json!([{"id": "known", "url": known}])).into_response();
+    }
     let count = if script.fault == Fault::ManyPeers {
         10_000
     } else {
@@ -289,6 +293,10 @@ async fn blocks_of(State(script): State<Arc<Script>>, Query(Range { from, to }):
                 .into_response();
         }
         Fault::Bomb => return compressed(bomb(&script.frames(range)[0], 0)),
+        Fault::LargeBlocks => {
+            let start = script.frames(range).swap_remove(0);
+            return large_blocks(start, from).into_response();
+        }
         _ => {}
     }
     let mut frames = script.frames(range);
@@ -354,11 +362,16 @@ async fn checkpoints(State(script): State<Arc<Script>>, Query(Range { from, to }
     for checkpoint in script.blocks.iter().filter_map(|block| block.checkpoint.as_ref()) {
         let anchor = checkpoint.anchor;
         if (from..=to).contains(&anchor.block_num) {
-            listed.push(
-                json!({"blockNum": anchor.block_num, "kind": checkpoint.kind, "stateHash": anchor.state_hash,
-                "blockHash": anchor.block_hash, "stateDigest": anchor.state_digest, "root": root,
-                "prevRoot": prev_root}),
-            );
+            let mut entry = json!({"blockNum": anchor.block_num, "kind": checkpoint.kind,
+                "stateHash": anchor.state_hash, "blockHash": anchor.block_hash,
+                "stateDigest": anchor.state_digest, "root": root, "prevRoot": prev_root});
+            let false_id = json!(ContentId::of(b"somewhere else"));
+            match script.fault {
+                Fault::FalseCheckpoint(at) if at == anchor.block_num => entry["stateHash"] = false_id,
+                Fault::FalseCheckpointBlock(at) if at == anchor.block_num => entry["blockHash"] = false_id,
+                _ => {}
+            }
+            listed.push(entry);
         }
         if checkpoint.kind == CheckpointKind::State {
             (prev_root, root) = (root, Some(anchor.state_hash));
@@ -369,6 +382,9 @@ async fn checkpoints(State(script): State<Arc<Script>>, Query(Range { from, to }
 
 async fn document(State(script): State<Arc<Script>>, Path(id): Path<String>) -> Response {
     script.note("documents");
+    if matches!(script.fault, Fault::NoDocuments(_)) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
     let checkpoints = script.blocks.iter().filter_map(|block| block.checkpoint.as_ref());
     match checkpoints
         .into_iter()
@@ -382,6 +398,9 @@ async fn document(State(script): State<Arc<Script>>, Path(id): Path<String>) -> 
 /// A block as the JavaScript honeygraph gives it: a hash of its own kind, the fields of its database.
 async fn full_block(State(script): State<Arc<Script>>, Path(number): Path<BlockNumber>) -> Response {
     script.note("full");
+    if script.fault == Fault::Older(OlderFault::LargeBlocks) {
+        return large_block(number).into_response();
+    }
     let Some(served) = script.block(number) else {
         let error = json!({"error": "Block not found", "blockNum": number, "fork": "main"});
         return (StatusCode::NOT_FOUND, axum::Json(error)).into_response();
@@ -417,6 +436,41 @@ async fn full_block(State(script): State<Arc<Script>>, Path(number): Path<BlockN
         "operations": operations, "peerId": "javascript"}),
     )
     .into_response()
+}
+
+/// A body of some bytes, a mebibyte so many times, and other bytes: what sends it holds next to nothing of it.
+fn long_body(start: Vec<u8>, mebibytes: usize, end: Vec<u8>) -> impl Stream<Item = Bytes> {
+    static MEBIBYTE: [u8; 1 << 20] = [b'x'; 1 << 20];
+    let long = stream::repeat_with(|| Bytes::from_static(&MEBIBYTE)).take(mebibytes);
+    stream::iter([Bytes::from(start)])
+        .chain(long)
+        .chain(stream::iter([Bytes::from(end)]))
+}
+
+/// Two frames of blocks with 3 and 8 MiB, and then nothing, ever.
+fn large_blocks(start: Vec<u8>, first: BlockNumber) -> Body {
+    let frame = |number: BlockNumber, bytes: u32| {
+        let mut head = (bytes + 10).to_be_bytes().to_vec();
+        head.push(2);
+        head.extend(number.get().to_be_bytes());
+        head.push(0);
+        head
+    };
+    let first_head = [start, frame(first, 3 << 20)].concat();
+    let blocks =
+        long_body(first_head, 3, frame(first.next(), 8 << 20)).chain(long_body(Vec::new(), 8, Vec::new()));
+    Body::from_stream(blocks.chain(stream::pending()).map(Ok::<_, std::io::Error>))
+}
+
+/// A block in the JavaScript shape with a string of 15 MiB.
+fn large_block(number: BlockNumber) -> Body {
+    let start = format!(
+        r#"{{"blockNum":{number},"blockHash":"{:064x}","operations":[{{"index":0,"type":"put","path":"stats/x","data":""#,
+        number.get()
+    );
+    let end = r#""},{"index":1,"type":"write_marker"}]}"#;
+    let body = long_body(start.into_bytes(), 15, end.as_bytes().to_vec());
+    Body::from_stream(body.map(Ok::<_, std::io::Error>))
 }
 
 /// A chain that has a leaf over a subtree in a block, linked to the end of its period.

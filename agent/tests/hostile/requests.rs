@@ -121,7 +121,8 @@ async fn bad_requests_get_a_clear_error_and_change_nothing() {
             json!({"gaps": gaps}).to_string(),
         )
         .await;
-        let expected = json!({"success": true, "message": "No gaps detected"});
+        let nothing = json!({"totalGaps": 0, "syncedBlocks": 0, "failedBlocks": 0, "peers": {}});
+        let expected = json!({"success": true, "results": nothing});
         assert_eq!((status, serde_json::from_str(&answer).unwrap()), (200, expected));
     }
 

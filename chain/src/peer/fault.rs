@@ -65,6 +65,12 @@ pub enum LocalFault {
     /// The address is one that we do not connect to.
     #[error("address refused: {0}")]
     AddressRefused(String),
+    /// A block is larger than the request had room for. The next attempt has room for twice as much.
+    #[error("the block is larger than the {limit} bytes that the request had room for")]
+    LimitTooLow {
+        /// Bytes that the request had room for.
+        limit: u64,
+    },
     /// Our disk, our memory, our bug.
     #[error("local failure: {0}")]
     Internal(String),

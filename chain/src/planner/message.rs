@@ -178,8 +178,8 @@ pub struct FetchOrder {
     pub kind: FetchKind,
     /// When to give up, from sending.
     pub timeout: Duration,
-    /// Where to stop reading. With a valid prefix by then it is
-    /// [`FetchPartly`](Event::FetchPartly) without a fault, else [`PeerFault::TooLarge`].
+    /// Where to stop reading: memory is set aside for so many bytes of blocks. With a valid prefix by then it is
+    /// [`FetchPartly`](Event::FetchPartly) without a fault, else [`LocalFault::LimitTooLow`].
     pub byte_limit: u64,
 }
 

@@ -256,7 +256,7 @@ impl Planner {
                         peer.pause(now.steady.saturating_add(self.settings.quarantine_for));
                     }
                 }
-                if matches!(fault, LocalFault::Internal(_)) {
+                if matches!(fault, LocalFault::Internal(_) | LocalFault::LimitTooLow { .. }) {
                     self.set_back(left, &[], None, now);
                 }
             }

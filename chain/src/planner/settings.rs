@@ -31,9 +31,9 @@ pub struct PlannerSettings {
     pub buffer_bytes_max: u64,
     /// Most blocks in flight, buffered or handed over. Only the front may exceed it, by one range.
     pub buffer_blocks_max: u64,
-    /// Smallest byte limit of an answer; must have room for any one block.
+    /// Smallest byte limit of an answer. Each failed attempt doubles it.
     pub answer_bytes_min: u64,
-    /// Largest byte limit of an answer.
+    /// Largest byte limit of an answer; must have room for any one block.
     pub answer_bytes_max: u64,
     /// Youngest age at which the front range is asked from a second peer.
     pub hedge_after_min: Duration,

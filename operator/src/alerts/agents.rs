@@ -162,8 +162,8 @@ const DISK: &[Alert] = &[
 const DGRAPH: &[Alert] = &[
     Alert {
         name: "HoneygraphDgraphMismatch",
-        expression: "increase(honeygraph_dgraph_mismatches_total{AGENTS}[1h]) > 0",
-        hold: None,
+        expression: "honeygraph_dgraph_mismatch{AGENTS} == 1",
+        hold: Some("2m"),
         severity: Critical,
         summary: "The Dgraph of the agent {{ $labels.instance }} contradicts its log",
         description: "Dgraph holds another block than the verified log. In shared and hybrid mode nothing is written until a person has decided.",

@@ -61,6 +61,8 @@ pub(crate) enum Command {
         #[arg(long)]
         write: bool,
     },
+    /// Install the operator in a cluster that stays, and show three regions that agree
+    Demo,
     /// Run the scenarios
     Test(TestArguments),
     /// Remove the clusters of a process when it ends

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Context;
+use rustix::process::Signal;
 
 use crate::all::remove_forsaken;
 use crate::control_plane::AuditLog;
@@ -12,6 +13,7 @@ use crate::image::Image;
 use crate::kubectl::Kubectl;
 use crate::level::Level;
 use crate::node;
+use crate::record::{self, Resource};
 use crate::removal;
 use crate::start::{level_of, prepare, start_parts};
 use crate::tools;
@@ -187,6 +189,21 @@ impl Cluster {
             self.level
         );
         node::load_everywhere(folder, image)
+    }
+
+    /// Sends a signal to a part, such as `kube-apiserver`: to stop it for a while, or to end it.
+    pub fn signal(&self, part: &str, signal: Signal) -> anyhow::Result<()> {
+        let folder = self
+            .folder()
+            .context("the parts of a cluster that KUBECONFIG names are not known")?;
+        let resources = record::read(folder)?;
+        let process = resources.iter().rev().find_map(|resource| match resource {
+            Resource::Process { part: name, process } if name == part => Some(*process),
+            _ => None,
+        });
+        process
+            .with_context(|| format!("no part is called {part}"))?
+            .signal(signal)
     }
 
     /// Whether a controller manager works: what it makes in every namespace is there.

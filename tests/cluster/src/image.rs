@@ -68,6 +68,15 @@ impl Image {
         }
     }
 
+    /// The same under another name.
+    #[must_use]
+    pub fn renamed(self, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..self
+        }
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

@@ -73,6 +73,15 @@ impl Kubectl {
         self.run_with_input(&[verb, "--raw", path, "--filename", "-"], &object.to_string())
     }
 
+    /// Whether somebody could create an object in a namespace: it is asked, not done.
+    pub fn try_as(&self, who: &str, namespace: &str, manifest: &str) -> anyhow::Result<String> {
+        let create = ["create", "--dry-run=server", "--filename", "-"];
+        self.run_with_input(
+            &[&["--namespace", namespace, "--as", who], &create[..]].concat(),
+            manifest,
+        )
+    }
+
     fn apply_with(&self, arguments: &[&str], manifest: &str) -> anyhow::Result<String> {
         let apply = [
             "apply",

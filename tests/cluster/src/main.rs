@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Command::CheckKind { file } => commands::check_kind(&file),
         Command::Manifests { write } => commands::manifests(write),
         Command::Guard { process } => commands::guard(process),
+        Command::Demo => scenarios::demo(),
         Command::Test(arguments) => scenarios::test(&arguments),
     };
     match ended {

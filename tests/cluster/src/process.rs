@@ -46,6 +46,11 @@ impl ProcessIdentity {
 
     /// Kills it. It is no error if it has ended.
     pub(crate) fn kill(self) -> anyhow::Result<()> {
+        self.signal(Signal::KILL)
+    }
+
+    /// Sends it a signal. It is no error if it has ended.
+    pub(crate) fn signal(self, signal: Signal) -> anyhow::Result<()> {
         let Some(pid) = Pid::from_raw(self.pid) else {
             return Ok(());
         };
@@ -58,9 +63,9 @@ impl ProcessIdentity {
         if !self.is_alive() {
             return Ok(());
         }
-        match pidfd_send_signal(handle, Signal::KILL) {
+        match pidfd_send_signal(handle, signal) {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
-            Err(error) => anyhow::bail!("process {} cannot be killed: {error}", self.pid),
+            Err(error) => anyhow::bail!("process {} takes no signal: {error}", self.pid),
         }
     }
 }

@@ -1,20 +1,33 @@
 //! The scenarios: numbered folders in `scenarios/`, each with its steps and the manifests it applies.
 
+mod containers;
 mod installation;
 mod stage;
 
+#[path = "../scenarios/07-agent-lost/scenario.rs"]
+mod agent_lost;
 #[path = "../scenarios/01-api/scenario.rs"]
 mod api;
+#[path = "../scenarios/80-disruptive-apiserver/scenario.rs"]
+mod apiserver_away;
 #[path = "../scenarios/90-disruptive-end/scenario.rs"]
 mod end;
+#[path = "../scenarios/09-image-upgrade/scenario.rs"]
+mod image_upgrade;
 #[path = "../scenarios/02-killed-harness/scenario.rs"]
 mod killed_harness;
+#[path = "../scenarios/10-node-lifecycle/scenario.rs"]
+mod node_lifecycle;
+#[path = "../scenarios/08-operator-lost/scenario.rs"]
+mod operator_lost;
 #[path = "../scenarios/03-pod/scenario.rs"]
 mod pod;
 #[path = "../scenarios/04-regions/scenario.rs"]
 mod regions;
 #[path = "../scenarios/05-resource-rules/scenario.rs"]
 mod resource_rules;
+#[path = "../scenarios/11-rights/scenario.rs"]
+mod rights;
 #[path = "../scenarios/06-three-regions/scenario.rs"]
 mod three_regions;
 
@@ -76,13 +89,19 @@ impl Label {
 }
 
 /// All of them, in their order.
-const SCENARIOS: [&Scenario; 7] = [
+const SCENARIOS: [&Scenario; 13] = [
     &api::SCENARIO,
     &killed_harness::SCENARIO,
     &pod::SCENARIO,
     &regions::SCENARIO,
     &resource_rules::SCENARIO,
     &three_regions::SCENARIO,
+    &agent_lost::SCENARIO,
+    &operator_lost::SCENARIO,
+    &image_upgrade::SCENARIO,
+    &node_lifecycle::SCENARIO,
+    &rights::SCENARIO,
+    &apiserver_away::SCENARIO,
     &end::SCENARIO,
 ];
 
@@ -140,6 +159,32 @@ pub(crate) fn test(arguments: &TestArguments) -> anyhow::Result<ExitCode> {
         cluster.end()?;
     }
     Ok(conclusion.exit_code())
+}
+
+/// Starts the cluster that stays, where none does; installs the operator, and shows three regions that agree.
+pub(crate) fn demo() -> anyhow::Result<ExitCode> {
+    let cluster = match Cluster::running()? {
+        Some(running) => running,
+        None => {
+            println!("starting a cluster of {}", Level::Two);
+            Cluster::up(Options {
+                level: Level::Two,
+                audit: AuditLog::Off,
+            })?
+        }
+    };
+    let mut stage = Stage::live("demo", cluster);
+    three_regions::play(&mut stage)?;
+    println!("\n{}", stage.run(&["get", "honeygraphnodes"])?);
+    println!("All three have the same blocks and the same state. Look around:");
+    println!("  eval \"$(cargo cluster env)\"");
+    println!(
+        "  kubectl --namespace {} get honeygraphnodes,pods --watch",
+        stage.namespace()
+    );
+    println!("End it:");
+    println!("  cargo cluster down");
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Another process of this program that removes our clusters when this one has ended, however that was: after Ctrl-C or

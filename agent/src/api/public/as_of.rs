@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::api::Node;
 use crate::api::error::ApiError;
+use crate::api::work::Weight;
 use crate::store::{Position, View};
 
 /// Names the block after which an answer is true.
@@ -38,7 +39,7 @@ impl<T> AsOf<T> {
         }
     }
 
-    /// Reads the store, and where it stands in the same moment.
+    /// Reads megabytes of the store, and where it stands in the same moment.
     pub(super) async fn read(
         node: &Node,
         read: impl FnOnce(&View, Option<&Position>) -> Result<T, ApiError> + Send + 'static,
@@ -46,7 +47,7 @@ impl<T> AsOf<T> {
     where
         T: Send + 'static,
     {
-        node.read(move |view| {
+        node.read_with(Weight::Heavy, move |view| {
             let position = view.position()?;
             let answer = read(view, position.as_ref());
             Ok(Self::position(position.as_ref(), answer))

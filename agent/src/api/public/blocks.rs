@@ -17,6 +17,7 @@ use super::caches::BatchKey;
 use crate::api::Node;
 use crate::api::error::ApiError;
 use crate::api::extract::Parameters;
+use crate::api::work::Weight;
 use crate::store::{Position, StoreError, View};
 use crate::wire::batch::{BATCH_CONTENT_TYPE, BatchEncoder, MAX_BATCH_BLOCKS};
 use crate::wire::shapes::{BlockErrorAnswer, ErrorAnswer};
@@ -118,7 +119,7 @@ pub(super) async fn blocks(
     }
     let coding = ContentCoding::accepted(&headers);
     let batch = encoded(&node, range, coding).await?;
-    Ok(answer(&batch, coding, &headers))
+    node.work.hold(answer(&batch, coding, &headers))
 }
 
 fn answer(batch: &EncodedBatch, coding: ContentCoding, asked: &HeaderMap) -> Response {
@@ -157,12 +158,23 @@ async fn encoded(
     range: BlockRange,
     coding: ContentCoding,
 ) -> Result<Arc<EncodedBatch>, ApiError> {
-    let (irreversible, commits) = {
+    let (irreversible, commits, missing) = {
         let status = node.status();
         let position = status.position.as_ref();
         let irreversible = position.and_then(Position::irreversible_block);
-        (irreversible, position.map_or(0, |position| position.commits))
+        let missing = status.have.missing_in(range).next().map(BlockRange::start);
+        (
+            irreversible,
+            position.map_or(0, |position| position.commits),
+            missing,
+        )
     };
+    // With its first block here, an answer may end before the one that is missing.
+    if let Some(missing) = missing
+        && (missing == range.start() || node.caches.missing.get(&range).await == Some(missing))
+    {
+        return Err(ApiError::block_not_found(missing));
+    }
     let is_final = irreversible.is_some_and(|highest| range.end() <= highest);
     let (cache, commits) = if is_final {
         (&node.caches.finalized, 0)
@@ -176,18 +188,19 @@ async fn encoded(
     };
     let store = node.store.clone();
     let network = node.settings.network.clone();
-    let metrics = node.metrics.clone();
-    let encode = async move {
-        metrics.count_batch_encoded();
+    let encode = async {
+        node.metrics.count_batch_encoded();
         let work = move || encode(&store.view(), &network, range, coding).map(Arc::new);
-        tokio::task::spawn_blocking(work)
-            .await
-            .unwrap_or_else(|error| Err(EncodeError::Internal(error.to_string())))
+        match node.work.run(Weight::Heavy, work).await {
+            Ok(encoded) => encoded,
+            Err(error) => Err(EncodeError::Internal(error.to_string())),
+        }
     };
-    cache
-        .try_get_with(key, encode)
-        .await
-        .map_err(|error| ApiError::from(&*error))
+    let encoded = cache.try_get_with(key, encode).await;
+    if let Err(EncodeError::Missing(block)) = encoded.as_ref().map_err(|error| &**error) {
+        node.caches.missing.insert(range, *block).await;
+    }
+    encoded.map_err(|error| ApiError::from(&*error))
 }
 
 /// Encodes a range out of the store. A stored block is served only with its hash intact: a peer would hold

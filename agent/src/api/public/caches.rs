@@ -4,13 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use honeygraph_chain::{BlockRange, ContentId};
+use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 use moka::future::Cache;
 
 use super::blocks::{ContentCoding, EncodedBatch};
 
 /// How long an answer with blocks that are not final is kept: about a block.
 const RECENT: Duration = Duration::from_secs(3);
+
+/// How long it is remembered that something cannot be made: what is missing may be fetched meanwhile.
+const ABSENT: Duration = Duration::from_secs(30);
+
+/// What cannot be made is remembered of so many at most.
+const MAX_ABSENT: u64 = 4_096;
 
 /// Names an encoded range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,11 +27,16 @@ pub(crate) struct BatchKey {
     pub(super) commits: u64,
 }
 
-/// The caches; each is bounded by its bytes.
+/// The caches; each is bounded, by its bytes or by its entries.
 pub(crate) struct Caches {
     pub(super) finalized: Cache<BatchKey, Arc<EncodedBatch>>,
     pub(super) recent: Cache<BatchKey, Arc<EncodedBatch>>,
     pub(super) documents: Cache<ContentId, Bytes>,
+    /// The block of a range that was missing when the range was to be encoded. It is not here still where the store says
+    /// so.
+    pub(super) missing: Cache<BlockRange, BlockNumber>,
+    /// Why a document could not be computed.
+    pub(super) absent: Cache<ContentId, Arc<str>>,
 }
 
 impl Caches {
@@ -41,6 +52,14 @@ impl Caches {
             documents: Cache::builder()
                 .max_capacity(bytes / 4)
                 .weigher(|_: &ContentId, document: &Bytes| weight(document.len()))
+                .build(),
+            missing: Cache::builder()
+                .max_capacity(MAX_ABSENT)
+                .time_to_live(ABSENT)
+                .build(),
+            absent: Cache::builder()
+                .max_capacity(MAX_ABSENT)
+                .time_to_live(ABSENT)
                 .build(),
         }
     }

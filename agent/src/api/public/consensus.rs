@@ -8,6 +8,7 @@ use axum::extract::State;
 use crate::api::Node;
 use crate::api::error::ApiError;
 use crate::api::extract::PathBlock;
+use crate::sync::NotAsked;
 use crate::wire::shapes::{BlockErrorAnswer, Consensus, ConsensusAnswer, ErrorAnswer};
 
 /// What a majority of the configured voters says about a block: about the irreversible anchor that covers it, or
@@ -17,18 +18,18 @@ use crate::wire::shapes::{BlockErrorAnswer, Consensus, ConsensusAnswer, ErrorAns
     responses(
         (status = 200, description = "What they agree on", body = ConsensusAnswer),
         (status = 400, description = "Not a block number", body = ErrorAnswer),
-        (status = 404, description = "No majority; `agreement` says whether they contradict each other", body = BlockErrorAnswer)
+        (status = 404, description = "No majority; `agreement` says whether they contradict each other", body = BlockErrorAnswer),
+        (status = 503, description = "The voters are asked about too many blocks at once", body = ErrorAnswer)
     )
 )]
 pub(super) async fn consensus(
     State(node): State<Arc<Node>>,
     PathBlock(block): PathBlock,
 ) -> Result<Json<ConsensusAnswer>, ApiError> {
-    let found = node
-        .sync
-        .consensus(block)
-        .await
-        .map_err(|error| ApiError::Stopped(error.to_string()))?;
+    let found = node.sync.consensus(block).await.map_err(|error| match error {
+        NotAsked::Busy => ApiError::Busy,
+        NotAsked::Gone(_) => ApiError::Stopped(error.to_string()),
+    })?;
     let found = found.map_err(|why| ApiError::NoConsensus { block, why })?;
     Ok(Json(ConsensusAnswer {
         block_num: block,

@@ -23,6 +23,7 @@ use crate::api::Node;
 use crate::api::error::ApiError;
 use crate::api::extract::PathText;
 use crate::api::node::compute;
+use crate::api::work::Weight;
 use crate::replica::checkpoint_chain_at;
 use crate::store::{CheckpointRecord, DOCUMENT_CHUNK_BYTES, Store, View};
 use crate::wire::shapes::ErrorAnswer;
@@ -107,7 +108,7 @@ pub(super) async fn document(
         }
         Source::Stored { .. } => Body::from_stream(stored_part(node.store.clone(), id, part)),
     };
-    Ok((status, answer, body).into_response())
+    node.work.hold((status, answer, body).into_response())
 }
 
 /// A part of a document, its end not included.
@@ -210,20 +211,25 @@ async fn find(node: &Node, id: ContentId) -> Result<Source, ApiError> {
         (record, None) if record.kind == CheckpointKind::Delta => record,
         _ => return Err(not_found()),
     };
-    let store = node.store.clone();
-    let computed = node.caches.documents.try_get_with(id, async move {
-        compute(move || delta(&store.view(), &record))
-            .await
-            .map(Bytes::from)
+    if let Some(reason) = node.caches.absent.get(&id).await {
+        return Err(ApiError::NotFound(reason.to_string()));
+    }
+    let computed = node.caches.documents.try_get_with(id, async {
+        let computed = node.read_with(Weight::Document, move |view| delta(view, &record));
+        computed.await.map(Bytes::from)
     });
-    computed
-        .await
-        .map(Source::Computed)
-        .map_err(|error| match &*error {
-            ApiError::Store(error) => ApiError::Store(Arc::clone(error)),
-            ApiError::NotFound(reason) => ApiError::NotFound(reason.clone()),
-            other => ApiError::Internal(format!("{other:?}")),
-        })
+    let error = match computed.await {
+        Ok(bytes) => return Ok(Source::Computed(bytes)),
+        Err(error) => error,
+    };
+    Err(match &*error {
+        ApiError::Store(error) => ApiError::Store(Arc::clone(error)),
+        ApiError::NotFound(reason) => {
+            node.caches.absent.insert(id, reason.as_str().into()).await;
+            ApiError::NotFound(reason.clone())
+        }
+        other => ApiError::Internal(format!("{other:?}")),
+    })
 }
 
 /// Computes the delta document of a checkpoint from the blocks of its period.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::state::Leaf;
 use honeygraph_chain::{BlockNumber, ContentId, Path, PathKey};
@@ -41,11 +42,11 @@ pub(super) async fn full_block(
     State(node): State<Arc<Node>>,
     PathBlock(block): PathBlock,
     parameters: Parameters,
-) -> Result<AsOf<FullBlock>, ApiError> {
+) -> Result<Response, ApiError> {
     let fork = parameters.text("fork").unwrap_or(MAIN_FORK).to_owned();
     let tips: Vec<_> = node.status().forks.iter().map(|fork| fork.tip).collect();
     let peer_id = node.settings.peer_id.to_string();
-    AsOf::read(&node, move |view, position| {
+    let answer = AsOf::read(&node, move |view, position| {
         let found = find(view, &tips, block, &fork)?;
         let (place, stored) = found.ok_or(ApiError::BlockNotFound {
             block,
@@ -53,7 +54,8 @@ pub(super) async fn full_block(
         })?;
         shape(view, position, block, &stored, &place, &peer_id)
     })
-    .await
+    .await?;
+    node.work.hold(answer.into_response())
 }
 
 /// Where a block was found.

@@ -29,13 +29,20 @@ pub(super) async fn gaps(
 ) -> Result<Json<Gaps>, ApiError> {
     let status = node.status();
     let wanted = wanted_range(&status, &node.sync_view());
-    let whole = wanted.unwrap_or(BlockRange::single(BlockNumber::default()));
-    let range = parameters.range_within(whole)?;
-    let total_missing = status.have.missing_in(range).map(BlockRange::len).sum();
+    let nothing = BlockRange::single(BlockNumber::default());
+    let range = parameters.range_within(wanted.unwrap_or(nothing))?;
+    // Where nothing is wanted yet nothing is missing, unless somebody asks of a range.
+    let is_asked = ["from", "to"]
+        .iter()
+        .any(|bound| parameters.text(bound).is_some());
+    let missing = || {
+        let missing = status.have.missing_in(range);
+        missing.filter(|_| wanted.is_some() || is_asked)
+    };
     Ok(Json(Gaps {
         from_block: range.start(),
         to_block: range.end(),
-        gaps: status.have.missing_in(range).map(Into::into).collect(),
-        total_missing,
+        gaps: missing().map(Into::into).collect(),
+        total_missing: missing().map(BlockRange::len).sum(),
     }))
 }

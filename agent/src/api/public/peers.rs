@@ -79,11 +79,11 @@ pub(crate) async fn take(node: &Node, peer: RegisterPeer) -> Result<RegisterPeer
     })
 }
 
-/// Looks for peers now. Needs a key, or direct loopback while no key is configured.
+/// Looks for peers now, and answers once the lists have come, or not in time. Needs a key, or direct loopback while no key is configured.
 #[utoipa::path(post, path = "/api/sync/discover", tag = "peers", request_body = Discover,
     security((), ("api_key" = [])),
     responses(
-        (status = 200, description = "Asked", body = DiscoverAnswer),
+        (status = 200, description = "How many are known now", body = DiscoverAnswer),
         (status = 400, description = "Not a list of nodes", body = ErrorAnswer),
         (status = 401, description = "No key, or a wrong one", body = ErrorAnswer),
         (status = 403, description = "No key is configured, and this is not direct loopback", body = ErrorAnswer)

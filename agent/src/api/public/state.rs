@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::Uri;
+use axum::response::{IntoResponse, Response};
 use honeygraph_chain::{Path, PathKey};
 use percent_encoding::percent_decode_str;
 
@@ -46,10 +47,11 @@ pub(super) async fn state(
     State(node): State<Arc<Node>>,
     parameters: Parameters,
     uri: Uri,
-) -> Result<AsOf<StateAnswer>, ApiError> {
+) -> Result<Response, ApiError> {
     let path = path_of(&uri)?;
     let limit = parameters.count("limit", DEFAULT_LEAVES, MAX_LEAVES)?;
-    AsOf::read(&node, move |view, position| read(view, position, &path, limit)).await
+    let answer = AsOf::read(&node, move |view, position| read(view, position, &path, limit)).await?;
+    node.work.hold(answer.into_response())
 }
 
 /// The path, segment by segment, out of the address as it was sent.

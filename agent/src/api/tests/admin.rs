@@ -30,6 +30,7 @@ async fn every_call_needs_the_token() {
         (Method::POST, "/dgraph/verify"),
         (Method::POST, "/dgraph/rebuild"),
         (Method::GET, "/dgraph/job"),
+        (Method::DELETE, "/dgraph/job"),
     ] {
         let call = || from("127.0.0.1:1", method.clone(), path, Some(&json!({})));
         send(router(), call()).await.error(StatusCode::UNAUTHORIZED);
@@ -67,7 +68,7 @@ async fn status_says_everything() {
             .as_array()
             .unwrap()
             .len(),
-        2
+        3
     );
     // Another start is another session.
     assert_ne!(Fixture::empty().node.session_id(), node.node.session_id());
@@ -204,4 +205,11 @@ async fn a_dgraph_is_compared_and_filled_by_one_job_at_a_time() {
     let asked = call("/dgraph/rebuild", json!({"drop": true})).await;
     assert_eq!(asked.status, StatusCode::ACCEPTED);
     assert!(jobs.wants_drop());
+    let cancel = || ask(&node, Method::DELETE, "/dgraph/job", None);
+    let cancelled = cancel().await.good();
+    assert_eq!(cancelled["job"]["state"], "failed");
+    assert_eq!(cancelled["job"]["error"], "cancelled");
+    assert!(!jobs.wants_drop());
+    let error = cancel().await.error(StatusCode::CONFLICT);
+    assert!(error.contains("no job"), "{error}");
 }

@@ -108,6 +108,41 @@ async fn the_first_block_that_is_not_here_is_named() {
     );
 }
 
+/// Asserts how many ranges were read and encoded.
+fn assert_encoded(node: &Fixture, times: u32) {
+    let line = format!("honeygraph_batches_encoded_total {times}");
+    let text = node.node.metrics.encode().unwrap();
+    assert!(
+        text.lines().any(|found| found == line),
+        "{line} is not in\n{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_range_that_is_not_all_here_is_read_once() {
+    let node = Fixture::new();
+    for places in [HEAD + 1..=HEAD + 9, HEAD + 2..=HEAD + 9] {
+        node.get(&path(places)).await.error(StatusCode::NOT_FOUND);
+    }
+    assert_encoded(&node, 0);
+    for _ in 0..2 {
+        let answer = node.get(&path(HEAD - 3..=HEAD + 1)).await;
+        assert_eq!(answer.json()["blockNum"], at(HEAD + 1).get());
+    }
+    assert_encoded(&node, 1);
+    // What is missing is asked of the store each time: another block says nothing of this one.
+    let range = BlockRange::single(at(HEAD - 1));
+    node.replica
+        .write(move |transaction| {
+            transaction.remove_blocks(range);
+            Ok(())
+        })
+        .await
+        .unwrap();
+    let answer = node.get(&path(HEAD - 3..=HEAD + 1)).await;
+    assert_eq!(answer.json()["blockNum"], at(HEAD - 1).get());
+}
+
 #[tokio::test]
 async fn one_range_is_encoded_once_for_all_who_ask() {
     let node = Fixture::new();
@@ -116,14 +151,7 @@ async fn one_range_is_encoded_once_for_all_who_ask() {
         futures_util::future::join_all((0..16).map(|_| send(router.clone(), get(&path(0..=FINAL), &[]))))
             .await;
     assert!(answers.iter().all(|answer| answer.body == answers[0].body));
-    let encoded = |times: u32| {
-        let line = format!("honeygraph_batches_encoded_total {times}");
-        let text = node.node.metrics.encode().unwrap();
-        assert!(
-            text.lines().any(|found| found == line),
-            "{line} is not in\n{text}"
-        );
-    };
+    let encoded = |times: u32| assert_encoded(&node, times);
     encoded(1);
     send(router.clone(), get(&path(0..=FINAL), &[])).await;
     encoded(1);

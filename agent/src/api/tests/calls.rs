@@ -39,6 +39,28 @@ async fn status_says_where_the_node_stands() {
     );
     assert_eq!(status["checkpoint"]["blockNum"], at(299).get());
     assert_eq!(status["checkpoint"]["agreement"], "undecided");
+    // Computed here, and not agreed on yet.
+    assert_eq!(status["verification"]["verifiedHeight"], at(299).get());
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_was_taken_as_it_was_reported_proves_nothing() {
+    use honeygraph_chain::checkpoint::PreviousRoot;
+
+    let node = Fixture::new();
+    let mut reported = node.store.view().checkpoint(at(199)).unwrap().unwrap();
+    reported.prev_root = PreviousRoot::Unknown;
+    let newer = node.store.view().checkpoint(at(299)).unwrap().unwrap();
+    node.replica
+        .write(move |transaction| {
+            transaction.remove_checkpoint(&newer);
+            transaction.put_checkpoint(&reported)
+        })
+        .await
+        .unwrap();
+    let status = node.get("/api/sync/status").await.good();
+    assert_eq!(status["checkpoint"]["blockNum"], at(199).get());
+    assert_eq!(status["verification"]["verifiedHeight"], at(99).get());
 }
 
 #[tokio::test]
@@ -76,6 +98,9 @@ async fn a_node_without_a_state_answers_every_call() {
         node.get("/api/sync/gaps?from=1&to=3").await.good()["totalMissing"],
         3
     );
+    // Nothing is wanted yet.
+    let gaps = node.get("/api/sync/gaps").await.good();
+    assert_eq!((&gaps["gaps"], &gaps["totalMissing"]), (&json!([]), &json!(0)));
 }
 
 #[tokio::test]
@@ -97,6 +122,7 @@ async fn gaps_are_those_of_the_range_asked_for() {
 #[tokio::test]
 async fn peers_that_answer_are_listed() {
     let node = Fixture::new();
+    // Not those that are banned, although they answer: they lied.
     let alive = json!({"id": "alive", "url": "http://alive.example:3030"});
     let itself = json!({"id": "node-under-test", "url": "http://here.example:3030"});
     assert_eq!(node.get("/api/sync/peers").await.good(), json!([alive]));
@@ -159,7 +185,7 @@ async fn consensus_is_what_the_voters_say() {
         (NoConsensus::Undecided, "undecided"),
         (NoConsensus::Conflict, "conflict"),
     ] {
-        *node.sync.consensus.lock().unwrap() = Err(why);
+        *node.sync.consensus.lock().unwrap() = Ok(Err(why));
         let answer = node.get("/api/sync/consensus/7").await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND);
         assert_eq!(
@@ -168,15 +194,19 @@ async fn consensus_is_what_the_voters_say() {
         );
     }
     let block_hash = chain().blocks[0].block.hash();
-    *node.sync.consensus.lock().unwrap() = Ok(ConsensusFound {
+    *node.sync.consensus.lock().unwrap() = Ok(Ok(ConsensusFound {
         block_hash,
         voters: vec!["one".to_owned()],
         confidence: 0.75,
-    });
+    }));
     assert_eq!(
         node.get("/api/sync/consensus/7").await.good(),
         json!({"blockNum": 7, "consensus": {"blockHash": block_hash.to_string(), "peers": ["one"], "confidence": 0.75}})
     );
+    *node.sync.consensus.lock().unwrap() = Err(NotAsked::Busy);
+    let answer = node.get("/api/sync/consensus/7").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.headers["retry-after"], "1");
 }
 
 #[tokio::test]

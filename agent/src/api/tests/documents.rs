@@ -145,6 +145,21 @@ async fn what_cannot_be_computed_is_not_found() {
         .await
         .error(StatusCode::NOT_FOUND);
     assert!(error.contains("blocks of its period"), "{error}");
+    // That is remembered for a while, so that asking again reads nothing.
+    let block = chain().blocks[150].block.clone();
+    node.replica
+        .write(move |transaction| {
+            transaction.put_block(block.number(), &crate::store::StoredBlock::new(&block, 0));
+            Ok(())
+        })
+        .await
+        .unwrap();
+    assert_eq!(
+        node.get(&format!("/api/checkpoints/{with_hole}"))
+            .await
+            .error(StatusCode::NOT_FOUND),
+        error
+    );
     let (whole, expected) = document_of(0);
     assert_eq!(
         node.get(&format!("/api/checkpoints/{whole}")).await.body,

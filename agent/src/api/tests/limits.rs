@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 
 use super::*;
+use crate::api::work::Weight;
 
 #[tokio::test]
 async fn an_address_that_sends_too_many_requests_is_told_to_wait() {
@@ -69,6 +70,45 @@ async fn more_requests_than_places_are_told_to_come_back() {
             .iter()
             .all(|answer| answer.status == StatusCode::OK)
     );
+}
+
+#[tokio::test]
+async fn work_that_nobody_waits_for_keeps_others_waiting_until_it_is_done() {
+    let mut settings = api_settings();
+    settings.limits.request_timeout = Duration::from_millis(50);
+    let node = Fixture::with(settings);
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let wait = Arc::new(Mutex::new(wait));
+    let mut abandoned = 0;
+    // Calls that take all places and whose callers go away at once.
+    loop {
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let wait = Arc::clone(&wait);
+        let call = node.node.read_with(Weight::Heavy, move |_| {
+            begun.send(()).unwrap();
+            let _ = wait.lock().unwrap().recv();
+            Ok(())
+        });
+        assert!(call.now_or_never().is_none());
+        // Where there was no place the call is gone with its caller.
+        if has_begun.recv().is_err() {
+            break;
+        }
+        abandoned += 1;
+        assert!(abandoned < 1_000, "nothing bounds the work");
+    }
+    let path = format!("/api/sync/blocks?from={}&to={}", at(0), at(9));
+    node.get(&path).await.error(StatusCode::SERVICE_UNAVAILABLE);
+    // Calls that read little are answered all the same.
+    node.get("/api/sync/status").await.good();
+    drop(go_on);
+    loop {
+        let answer = node.get(&path).await;
+        if answer.status == StatusCode::OK {
+            break;
+        }
+        answer.error(StatusCode::SERVICE_UNAVAILABLE);
+    }
 }
 
 #[tokio::test]

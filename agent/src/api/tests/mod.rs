@@ -40,7 +40,7 @@ use crate::metrics::{Metrics, NodeCollector};
 use crate::peers::{PeerSource, PeerUrl};
 use crate::replica::{Replica, ReplicaHandle, ReplicaSettings};
 use crate::store::Store;
-use crate::sync::{ConsensusFound, NoConsensus, PeerSummary, RegisterError, SyncGone, SyncView};
+use crate::sync::{ConsensusFound, NoConsensus, NotAsked, PeerSummary, RegisterError, SyncGone, SyncView};
 use crate::test_chain::{Home, at, chain, settings};
 use crate::wire::shapes::{PeerEntry, SyncGapsAnswer, SyncMode, SyncResults, VerificationPolicy};
 
@@ -57,7 +57,7 @@ const FORKED_AT: usize = 340;
 pub(super) struct FakeSync {
     view: watch::Sender<Arc<SyncView>>,
     pub(super) asked: Mutex<Vec<String>>,
-    pub(super) consensus: Mutex<Result<ConsensusFound, NoConsensus>>,
+    pub(super) consensus: Mutex<Result<Result<ConsensusFound, NoConsensus>, NotAsked>>,
     pub(super) never_answers: Mutex<bool>,
     pub(super) is_running: Mutex<bool>,
     pub(super) refuses: Mutex<Option<RegisterError>>,
@@ -65,7 +65,13 @@ pub(super) struct FakeSync {
 
 impl FakeSync {
     fn new() -> Self {
-        let peers = vec![peer_summary("alive", true), peer_summary("silent", false)];
+        let banned = PeerSummary {
+            standing: Standing::Banned {
+                until: Duration::from_hours(500_000),
+            },
+            ..peer_summary("banned", true)
+        };
+        let peers = vec![peer_summary("alive", true), peer_summary("silent", false), banned];
         let view = SyncView {
             mode: Some(SyncMode::Follow),
             peers,
@@ -75,7 +81,7 @@ impl FakeSync {
         Self {
             view: watch::Sender::new(Arc::new(view)),
             asked: Mutex::default(),
-            consensus: Mutex::new(Err(NoConsensus::Undecided)),
+            consensus: Mutex::new(Ok(Err(NoConsensus::Undecided))),
             never_answers: Mutex::default(),
             is_running: Mutex::default(),
             refuses: Mutex::default(),
@@ -143,13 +149,13 @@ impl SyncControl for FakeSync {
     fn consensus(
         &self,
         block: BlockNumber,
-    ) -> BoxFuture<'_, Result<Result<ConsensusFound, NoConsensus>, SyncGone>> {
+    ) -> BoxFuture<'_, Result<Result<ConsensusFound, NoConsensus>, NotAsked>> {
         self.note(format!("consensus {block}"));
         if *self.never_answers.lock().unwrap() {
             return std::future::pending().boxed();
         }
         let found = self.consensus.lock().unwrap().clone();
-        async move { Ok(found) }.boxed()
+        async move { found }.boxed()
     }
 }
 

@@ -70,7 +70,7 @@ async fn metrics_have_the_names_that_alerts_ask_for() {
         "honeygraph_gaps_detected_total 3".to_owned(),
         "honeygraph_peers{state=\"alive\"} 1".to_owned(),
         "honeygraph_peers{state=\"unreachable\"} 1".to_owned(),
-        "honeygraph_peers{state=\"banned\"} 0".to_owned(),
+        "honeygraph_peers{state=\"banned\"} 1".to_owned(),
         "honeygraph_peer_requests_total{peer=\"alive\",outcome=\"success\"} 1".to_owned(),
         "honeygraph_peer_requests_total{peer=\"discovered\",outcome=\"local_fault\"} 1".to_owned(),
         "honeygraph_sync_blocks_total{outcome=\"committed\"} 5".to_owned(),
@@ -148,6 +148,7 @@ async fn metrics_say_how_far_dgraph_is() {
     }
     metrics.count_dgraph_mismatch();
     has("honeygraph_dgraph_mismatches_total 1");
+    has("honeygraph_dgraph_mismatch 0");
     metrics.observe_dgraph_step(Duration::from_millis(3));
     has("honeygraph_dgraph_step_seconds_count 1");
 }

@@ -34,6 +34,8 @@ async fn parameters_that_cannot_be_are_named() {
         ("/api/query/state/balances?limit=10001", "limit", "10001"),
         ("/api/query/state/balances?limit=-1", "limit", "-1"),
         ("/api/query/state/a%FFb", "path", "a%FFb"),
+        ("/api/sync/hash/%ff", "path", "/api/sync/hash/%ff"),
+        ("/api/query/block/{}/full", "block", "{}"),
     ] {
         let error = node.get(path).await.error(StatusCode::BAD_REQUEST);
         assert!(

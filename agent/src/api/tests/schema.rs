@@ -32,7 +32,7 @@ async fn answers_are_as_described() {
         voters: vec!["one".to_owned()],
         confidence: 1.0,
     };
-    *node.sync.consensus.lock().unwrap() = Ok(found);
+    *node.sync.consensus.lock().unwrap() = Ok(Ok(found));
     for (path, call) in [
         ("/health", "/health".to_owned()),
         ("/api/sync/status", "/api/sync/status".to_owned()),

@@ -9,6 +9,8 @@ use crate::api::{Listeners, ServeLimits, serve, serve_node};
 
 const LIMITS: ServeLimits = ServeLimits {
     connections: 2,
+    connections_per_address: 2,
+    exempt: Vec::new(),
     head_timeout: Duration::from_secs(10),
     stall_timeout: Duration::from_secs(10),
     shutdown_timeout: Duration::from_secs(10),
@@ -135,6 +137,49 @@ async fn more_connections_than_allowed_are_closed() {
     let _ = third.read_to_end(&mut nothing).await;
     assert_eq!(nothing, b"");
     shutdown.cancel();
+    serving.await.unwrap();
+}
+
+/// A connection from an address of this machine on which a call was answered.
+#[cfg(target_os = "linux")]
+async fn answered(from: &str, to: SocketAddr) -> Option<TcpStream> {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(from.parse().unwrap()).unwrap();
+    let mut stream = socket.connect(to).await.unwrap();
+    let mut first = [0; 12];
+    // One that is closed may be so before it is written to.
+    let asked = stream.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let is_answered = asked.is_ok() && stream.read_exact(&mut first).await.is_ok();
+    is_answered.then_some(stream)
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn one_address_does_not_take_every_connection() {
+    let node = Fixture::new();
+    let limits = ServeLimits {
+        connections: 8,
+        connections_per_address: 2,
+        exempt: vec!["127.0.0.3/32".parse().unwrap()],
+        ..LIMITS
+    };
+    let (address, shutdown, serving) = start(node.public(), limits).await;
+    let mut open = Vec::new();
+    for (from, expected) in [
+        ("127.0.0.1:0", true),
+        ("127.0.0.1:0", true),
+        ("127.0.0.1:0", false),
+        ("127.0.0.2:0", true),
+        ("127.0.0.3:0", true),
+        ("127.0.0.3:0", true),
+        ("127.0.0.3:0", true),
+    ] {
+        let stream = answered(from, address).await;
+        assert_eq!(stream.is_some(), expected, "{from} after {}", open.len());
+        open.push(stream);
+    }
+    shutdown.cancel();
+    drop(open);
     serving.await.unwrap();
 }
 

@@ -78,7 +78,16 @@ fn settings_that_contradict_each_other_are_named() {
             "INGEST_TLS_KEY_FILE=key",
             "INGEST_TLS_CERTIFICATE_FILE",
         ),
-        ("--honeycomb-sources=a=KEY,a=KEY", "HONEYCOMB_SOURCES=a", "twice"),
+        (
+            "--honeycomb-sources=a=KEY,a=KEY-2",
+            "HONEYCOMB_SOURCES=a",
+            "twice",
+        ),
+        (
+            "--honeycomb-sources=a=KEY,b=KEY",
+            "HONEYCOMB_SOURCES=b",
+            "token of `a`",
+        ),
         ("--honeycomb-sources=a=KEY --voters=a,a=2", "VOTERS=a", "once"),
     ] {
         assert_names_both(contradiction);
@@ -146,7 +155,7 @@ fn listeners_on_any_free_port_do_not_overlap() {
 #[test]
 fn everyone_configured_votes_unless_voters_are_named() {
     let sources = [
-        &format!("--honeycomb-sources=a={KEY},b={KEY}"),
+        &format!("--honeycomb-sources=a={KEY},b={KEY}-2"),
         "--peers=http://p.example:3030,http://p.example:3030/",
     ];
     let voters = |more: &[&str]| {

@@ -7,7 +7,7 @@ fn files_add_to_flags_and_skip_comments() {
     let read = |path: &Path| -> io::Result<String> {
         Ok(match path.to_str().unwrap() {
             "keys" => format!("# ours\n{KEY}-1\n\n  {KEY}-2\r\n"),
-            "sources" => format!("b={KEY}\n"),
+            "sources" => format!("b={KEY}-2\n"),
             _ => format!("{KEY}\n"),
         })
     };
@@ -24,7 +24,11 @@ fn files_add_to_flags_and_skip_comments() {
     assert!(config.access.api_keys[2].matches(format!("{KEY}-2").as_bytes()));
     assert!(config.access.admin_token.unwrap().matches(KEY.as_bytes()));
     assert_eq!(config.sources.honeycombs.len(), 2);
-    assert!(config.sources.honeycombs[1].token.matches(KEY.as_bytes()));
+    assert!(
+        config.sources.honeycombs[1]
+            .token
+            .matches(format!("{KEY}-2").as_bytes())
+    );
 }
 
 #[test]

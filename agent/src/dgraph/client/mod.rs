@@ -138,7 +138,8 @@ impl DgraphClient {
         .await
     }
 
-    /// Removes every node and the whole schema of the namespace. Leases of uids stay.
+    /// Removes every node and the whole schema of every namespace, users too. Where access control is on, only a
+    /// guardian of the root namespace may. Leases of uids stay.
     pub async fn drop_all(&self) -> Result<(), DgraphError> {
         self.operation(wire::Operation {
             drop_all: true,
@@ -147,7 +148,7 @@ impl DgraphClient {
         .await
     }
 
-    /// Removes a predicate from every node and from the schema.
+    /// Removes a predicate from every node of the namespace and from its schema.
     pub async fn drop_predicate(&self, predicate: &str) -> Result<(), DgraphError> {
         self.operation(wire::Operation {
             drop_attr: predicate.to_owned(),

@@ -7,6 +7,7 @@ use backon::ExponentialBuilder;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::mark::Mark;
 use super::region::NETWORK_NODE;
 use super::schema::predicate as p;
 use crate::dgraph::client::{DgraphClient, DgraphError, Mutation, Query, Reading, Uid, Value};
@@ -25,6 +26,9 @@ pub trait Cluster: Clone + Send + Sync + 'static {
 
     /// Adds to the schema.
     fn alter(&self, schema: &str) -> impl Future<Output = Result<(), DgraphError>> + Send;
+
+    /// Takes a predicate away from every node of the namespace and from its schema.
+    fn drop_predicate(&self, predicate: &str) -> impl Future<Output = Result<(), DgraphError>> + Send;
 
     /// Takes uids that no one else will be given.
     fn allocate_uids(
@@ -77,6 +81,13 @@ pub struct NetworkNode {
     pub claimed_to: Option<i64>,
     /// Until when.
     pub claimed_until: Option<Timestamp>,
+}
+
+impl NetworkNode {
+    /// The mark of the step that was written last.
+    pub fn mark(&self) -> Option<Mark> {
+        self.applied_by.clone().map(Mark::from_text)
+    }
 }
 
 /// Every predicate of [`NetworkNode`].
@@ -194,6 +205,10 @@ impl Cluster for DgraphClient {
 
     async fn alter(&self, schema: &str) -> Result<(), DgraphError> {
         Self::alter(self, schema).await
+    }
+
+    async fn drop_predicate(&self, predicate: &str) -> Result<(), DgraphError> {
+        Self::drop_predicate(self, predicate).await
     }
 
     async fn allocate_uids(&self, count: u64) -> Result<RangeInclusive<Uid>, DgraphError> {

@@ -12,6 +12,7 @@ use super::store::StepOutcome;
 use super::target::Target;
 use super::touched::nodes_after;
 use super::verify::{self, Compared, Piece, Places};
+use super::weight::{StateLimits, is_heavy};
 use crate::dgraph::client::Uid;
 use crate::store::View;
 
@@ -79,14 +80,21 @@ impl<T: Target> Projection<T> {
         };
         let from = places.blocks.map_or(all.start(), |at| at.max(all.start()));
         let range = BlockRange::new(from, all.end()).unwrap_or(all);
-        let range = BlockRange::starting_at(range.start(), range.len().min(verify::BLOCKS));
+        let (common, range) = off_thread(move || {
+            let mut range = BlockRange::starting_at(range.start(), range.len().min(verify::BLOCKS));
+            while is_heavy(&common.view, range)? {
+                range = BlockRange::starting_at(range.start(), range.len() / 2);
+            }
+            Ok((common, range))
+        })
+        .await?;
         // After the last it begins anew, also where more blocks come meanwhile.
         places.blocks = (range.end() < all.end()).then(|| range.end().next());
         let blocks = self.target.blocks(range).await?;
         let checkpoints = self.target.checkpoints(range).await?;
-        let target = Arc::clone(&self.target);
+        let (target, writers) = (Arc::clone(&self.target), self.settings.writers);
         let repair = off_thread(move || {
-            verify::repair_blocks(&common.view, target.region(), range, blocks, checkpoints)
+            verify::repair_blocks(&common.view, target.region(), range, blocks, checkpoints, writers)
         })
         .await?;
         Ok(Compared::Piece {
@@ -104,13 +112,17 @@ impl<T: Target> Projection<T> {
         if cursor.applied.is_some() && cursor.from.is_none() {
             return Ok(Compared::nothing());
         }
+        let Some(common) = self.common(cursor).await? else {
+            return Ok(other_chain(cursor));
+        };
         let page = self.target.block_nodes(places.stored_blocks).await?;
         places.stored_blocks = page.last().map_or(Uid(0), |last| last.uid);
-        Ok(Compared::Piece {
-            rows: page.len() as u64,
-            ends: page.is_empty(),
-            repair: verify::repair_stored_blocks(self.target.region(), cursor, &page),
-        })
+        let (rows, ends) = (page.len() as u64, page.is_empty());
+        let (target, cursor) = (Arc::clone(&self.target), cursor.clone());
+        let repair =
+            off_thread(move || verify::repair_stored_blocks(&common.view, target.region(), &cursor, &page))
+                .await?;
+        Ok(Compared::Piece { repair, rows, ends })
     }
 
     async fn compare_stored_checkpoints(
@@ -155,7 +167,7 @@ impl<T: Target> Projection<T> {
         };
         let after = places.state.clone();
         let (view, (nodes, last)) = off_thread(move || {
-            let nodes = nodes_after(&view, after.as_ref(), verify::NODES)?;
+            let nodes = nodes_after(&view, after.as_ref(), StateLimits::piece(verify::NODES))?;
             Ok((view, nodes))
         })
         .await?;

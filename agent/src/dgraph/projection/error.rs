@@ -35,6 +35,20 @@ pub enum ProjectionError {
         /// The newest that is known here.
         known: u32,
     },
+    /// The schema was written by an older honeygraph, and nothing is to be written now.
+    #[error(
+        "dgraph holds schema version {found}, this honeygraph writes {known}: a node, or `dgraph verify --repair`, \
+         brings it there"
+    )]
+    OlderSchema {
+        /// What stands there.
+        found: u32,
+        /// The newest that is known here.
+        known: u32,
+    },
+    /// Nothing stands there, and nothing is to be written now.
+    #[error("Dgraph holds nothing of this network; `dgraph rebuild` fills it")]
+    Nothing,
     /// The namespace belongs to another network.
     #[error(
         "this dgraph namespace holds network `{found}`, not `{ours}`: \
@@ -56,6 +70,15 @@ pub enum ProjectionError {
         up_to: String,
         /// What Dgraph said.
         reason: String,
+    },
+    /// Everything is being taken away.
+    #[error(
+        "`{by}` is taking everything away that stands in this dgraph namespace (`dgraph rebuild --drop`); \
+         if it will not come back to end that, run the same here"
+    )]
+    Clearing {
+        /// The writer that does it.
+        by: String,
     },
     /// What was opened is gone: Dgraph was wiped, replaced, or migrated.
     #[error("dgraph no longer holds what was opened: {0}")]
@@ -81,10 +104,12 @@ impl ProjectionError {
                 | DgraphError::Unauthenticated { .. }
                 | DgraphError::Refused { .. } => ErrorPolicy::Refuse,
             },
-            Self::SchemaBusy(_) => ErrorPolicy::RetryLater,
-            Self::NewerSchema { .. } | Self::OtherNetwork { .. } | Self::LeaseRefused { .. } => {
-                ErrorPolicy::Refuse
-            }
+            Self::SchemaBusy(_) | Self::Clearing { .. } => ErrorPolicy::RetryLater,
+            Self::NewerSchema { .. }
+            | Self::OlderSchema { .. }
+            | Self::Nothing
+            | Self::OtherNetwork { .. }
+            | Self::LeaseRefused { .. } => ErrorPolicy::Refuse,
             Self::Gone(_) => ErrorPolicy::Reopen,
             Self::Damaged(_) => ErrorPolicy::Mismatch,
         }

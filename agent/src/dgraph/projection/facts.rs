@@ -8,6 +8,7 @@ use honeygraph_chain::network::CheckpointKind;
 use honeygraph_chain::{BlockNumber, ContentId, Operation, Path};
 
 use super::region::Region;
+use super::runner::Writers;
 use super::schema::predicate as p;
 use super::touched::StateNode;
 use crate::dgraph::client::{Mutation, Uid, Value};
@@ -76,9 +77,15 @@ impl BlockRow {
 
     /// What is not right in another row of the same block. When it heard of a block, and whether it could prove it
     /// itself, each node knows for itself: of several that write there none corrects the others.
-    pub(super) fn differing(&self, stood: &Self) -> Vec<&'static str> {
-        let is_heard_of = self.timestamp_ms.is_none() || stood.timestamp_ms.is_some();
-        let is_proven = self.is_unverified || !stood.is_unverified;
+    pub(super) fn differing(&self, stood: &Self, writers: Writers) -> Vec<&'static str> {
+        let is_heard_of = match writers {
+            Writers::One => self.timestamp_ms == stood.timestamp_ms,
+            Writers::Several => self.timestamp_ms.is_none() || stood.timestamp_ms.is_some(),
+        };
+        let is_proven = match writers {
+            Writers::One => self.is_unverified == stood.is_unverified,
+            Writers::Several => self.is_unverified || !stood.is_unverified,
+        };
         let right = [
             (p::BLOCK_HASH, self.hash == stood.hash),
             (p::PREVIOUS_HASH, self.previous_hash == stood.previous_hash),
@@ -168,9 +175,17 @@ fn put_content(
     facts.set(node, p::OPERATIONS, operations);
 }
 
-/// Takes back a block of a fork, which is on the canonical chain again.
+/// Takes back a block of a fork, which is on the canonical chain again, and the fork that ended with it.
 pub fn clear_orphan(region: &Region, hash: ContentId, facts: &mut Mutation) {
     clear_node(region.orphan(hash), facts);
+    for predicate in [
+        p::FORK_TIP_BLOCK,
+        p::FORK_TIP_HASH,
+        p::FORK_ANCESTOR_BLOCK,
+        p::FORK_ANCESTOR_HASH,
+    ] {
+        facts.clear(region.fork(hash), predicate);
+    }
 }
 
 /// Takes back everything that stands on the node of a block number, lists too. Not together with a block that
@@ -256,29 +271,53 @@ impl CheckpointRow {
             state_digest: record.state_digest.map(|digest| digest.to_string()),
         }
     }
+
+    /// Whether another row of its node is right. Of the block and the state each node says what it knows itself: one
+    /// that knows less corrects nobody.
+    pub(super) fn is_right(&self, stood: &Self) -> bool {
+        let is_right = |ours: &Option<String>, stood: &Option<String>| ours.is_none() || ours == stood;
+        self.is_of_same_document(stood)
+            && is_right(&self.block_hash, &stood.block_hash)
+            && is_right(&self.state_digest, &stood.state_digest)
+    }
+
+    fn is_of_same_document(&self, stood: &Self) -> bool {
+        self.number == stood.number && self.state_hash == stood.state_hash && self.kind == stood.kind
+    }
+
+    /// Writes it. What it does not know stays where it is of the same checkpoint.
+    pub(super) fn put(
+        self,
+        region: &Region,
+        stood: Option<&Self>,
+        facts: &mut Mutation,
+    ) -> Result<(), StoreError> {
+        let node = region.checkpoint(self.number);
+        let is_of_same = stood.is_some_and(|stood| self.is_of_same_document(stood));
+        facts.set(node, p::CHECKPOINT_BLOCK_NUM, integer(self.number)?);
+        facts.set(node, p::CHECKPOINT_STATE_HASH, self.state_hash);
+        facts.set(node, p::CHECKPOINT_KIND, self.kind);
+        for (predicate, value) in [
+            (p::CHECKPOINT_BLOCK_HASH, self.block_hash),
+            (p::CHECKPOINT_STATE_DIGEST, self.state_digest),
+        ] {
+            match value {
+                Some(value) => facts.set(node, predicate, value),
+                None if is_of_same => {}
+                None => facts.clear(node, predicate),
+            }
+        }
+        Ok(())
+    }
 }
 
-/// A checkpoint.
+/// A checkpoint, in the place of whatever stands there.
 pub fn put_checkpoint(
     region: &Region,
     record: &CheckpointRecord,
     facts: &mut Mutation,
 ) -> Result<(), StoreError> {
-    let node = region.checkpoint(record.block_num);
-    let row = CheckpointRow::of(record);
-    facts.set(node, p::CHECKPOINT_BLOCK_NUM, integer(row.number)?);
-    facts.set(node, p::CHECKPOINT_STATE_HASH, row.state_hash);
-    facts.set(node, p::CHECKPOINT_KIND, row.kind);
-    for (predicate, value) in [
-        (p::CHECKPOINT_BLOCK_HASH, row.block_hash),
-        (p::CHECKPOINT_STATE_DIGEST, row.state_digest),
-    ] {
-        match value {
-            Some(value) => facts.set(node, predicate, value),
-            None => facts.clear(node, predicate),
-        }
-    }
-    Ok(())
+    CheckpointRow::of(record).put(region, None, facts)
 }
 
 /// Takes a checkpoint back.
@@ -345,7 +384,7 @@ mod tests {
         let stood = |change: fn(&mut BlockRow)| {
             let mut stood = ours.clone();
             change(&mut stood);
-            ours.differing(&stood)
+            ours.differing(&stood, Writers::Several)
         };
         let none: [&str; 0] = [];
         assert_eq!(stood(|_| {}), none);
@@ -359,6 +398,12 @@ mod tests {
             timestamp_ms: None,
             ..ours.clone()
         };
-        assert_eq!(unproven.differing(&ours), none, "another node has proven it");
+        assert_eq!(
+            unproven.differing(&ours, Writers::Several),
+            none,
+            "another node has proven it"
+        );
+        let alone = unproven.differing(&ours, Writers::One);
+        assert_eq!(alone, [p::TIMESTAMP, p::VERIFICATION], "nobody else writes there");
     }
 }

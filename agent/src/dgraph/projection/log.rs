@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use honeygraph_chain::fork::BlockReference;
-use honeygraph_chain::{BlockNumber, BlockRange};
+use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 
 use super::cursor::{Cursor, StateCursor};
 use super::facts::{BlockRow, clear_block, clear_orphan, put_checkpoint, put_fork, put_state};
@@ -11,9 +11,10 @@ use super::orphans::{Orphans, orphans_from};
 use super::plan::{CursorBlock, LogPosition, StateStep, Step};
 use super::region::Region;
 use super::touched::{StateNode, touched_by_leaves, touched_by_orphan};
+use super::weight::{StateLimits, StateWeight};
 use crate::dgraph::client::Mutation;
 use crate::dgraph::job::LogEnds;
-use crate::store::{Position, StoreError, View};
+use crate::store::{Position, StoreError, StoredBlock, View};
 
 /// Blocks whose changes are looked for at most; where Dgraph's state is further behind, it is written anew.
 pub const CHANGED_BLOCKS_MAX: u64 = 10_000;
@@ -25,6 +26,14 @@ pub(super) struct Survey {
     pub position: LogPosition,
     /// The fork that the cursor is on.
     orphans: Option<Orphans>,
+}
+
+impl Survey {
+    /// Hashes of the blocks of the fork that the cursor is on.
+    pub(super) fn orphaned(&self) -> impl Iterator<Item = ContentId> {
+        let blocks = self.orphans.iter().flat_map(|orphans| &orphans.blocks);
+        blocks.map(|(_, stored)| stored.hash)
+    }
 }
 
 /// The blocks that the log has without a hole, up to its height; none while it has no block with a state.
@@ -99,7 +108,12 @@ fn cursor_block(
     let height = position.state_height;
     if let Some(orphans) = orphans_from(view, block, position)? {
         let ancestor = orphans.ancestor;
-        return Ok((CursorBlock::Orphan { block, ancestor }, Some(orphans)));
+        let fork = CursorBlock::Orphan {
+            block,
+            ancestor,
+            ours,
+        };
+        return Ok((fork, Some(orphans)));
     }
     let unknown = if block.number > height {
         CursorBlock::Ahead(block.number)
@@ -109,14 +123,26 @@ fn cursor_block(
     Ok((unknown, None))
 }
 
-/// What a step writes, and where Dgraph stands after it. None for steps that write nothing of blocks.
+/// What a step comes to.
+#[derive(Debug)]
+pub(super) enum Gathered {
+    /// It writes nothing of blocks.
+    Nothing,
+    /// What it writes, and where Dgraph stands after it.
+    Facts(Mutation, Cursor),
+    /// Too much of the state changed for one step: it is to be written anew, in pieces.
+    ReplaceState,
+}
+
+/// What a step writes.
 pub(super) fn gather(
     view: &View,
     region: &Region,
     cursor: &Cursor,
     survey: &Survey,
     step: &Step,
-) -> Result<Option<(Mutation, Cursor)>, StoreError> {
+    limits: StateLimits,
+) -> Result<Gathered, StoreError> {
     let mut facts = Mutation::new();
     let log = &survey.position;
     let orphans = survey.orphans.as_ref().map_or(&[][..], |orphans| &orphans.blocks);
@@ -147,36 +173,42 @@ pub(super) fn gather(
             (*range, *state, Some(*ancestor))
         }
         Step::History(range) => {
-            put_blocks(view, region, *range, &replaced, &mut facts)?;
+            put_blocks(view, region, *range, log.irreversible, &replaced, &mut facts)?;
             let after = Cursor {
                 from: Some(range.start()),
                 ..cursor.clone()
             };
-            return Ok(Some((facts, after)));
+            return Ok(Gathered::Facts(facts, after));
         }
-        Step::Idle | Step::WaitForLog | Step::ReplaceState | Step::Mismatch { .. } => return Ok(None),
+        Step::Idle | Step::WaitForLog | Step::ReplaceState | Step::Mismatch { .. } => {
+            return Ok(Gathered::Nothing);
+        }
     };
     let last = match range {
-        Some(range) => put_blocks(view, region, range, &replaced, &mut facts)?,
+        Some(range) => put_blocks(view, region, range, log.irreversible, &replaced, &mut facts)?,
         None => None,
     };
     let state = match state {
         StateStep::Leave => cursor.state.clone(),
         StateStep::Forget => StateCursor::Nothing,
         StateStep::Changed { from, orphaned } => {
-            let orphans = orphans
+            let shown = orphans
                 .iter()
                 .filter(|(number, _)| orphaned.is_some_and(|orphaned| orphaned.contains(*number)));
-            let mut nodes = touched(view, from, log.height)?;
-            for (number, stored) in orphans {
-                let block = stored.decode(*number)?;
-                nodes.append(&mut touched_by_orphan(&block.block().operations, view)?);
+            match changed(view, from, log.height, shown, limits)? {
+                Some(nodes) => {
+                    for (node, value) in nodes {
+                        put_state(region, &node, value, log.height, &mut facts)?;
+                    }
+                    StateCursor::At(log.height)
+                }
+                None if matches!(step, Step::Blocks { range: None, .. }) => {
+                    return Ok(Gathered::ReplaceState);
+                }
+                // It shows the fork.
+                None if orphaned.is_some() => StateCursor::Nothing,
+                None => cursor.state.clone(),
             }
-            for node in nodes {
-                let value = node.value(view)?;
-                put_state(region, &node, value, log.height, &mut facts)?;
-            }
-            StateCursor::At(log.height)
         }
     };
     let stays = match (cursor.applied, cursor.from) {
@@ -191,14 +223,16 @@ pub(super) fn gather(
         (last, range.map(BlockRange::start))
     };
     let after = Cursor { applied, from, state };
-    Ok(Some((facts, after)))
+    Ok(Gathered::Facts(facts, after))
 }
 
-/// Writes the blocks of a range and their checkpoints; gives the last.
+/// Writes the blocks of a range and their checkpoints; gives the last. One that may have been left once is no block
+/// of a fork any more.
 fn put_blocks(
     view: &View,
     region: &Region,
     range: BlockRange,
+    irreversible: Option<BlockNumber>,
     replaced: &BTreeMap<BlockNumber, BlockRow>,
     facts: &mut Mutation,
 ) -> Result<Option<BlockReference>, StoreError> {
@@ -210,7 +244,7 @@ fn put_blocks(
             Some(old) => row.put_over(old, region, facts)?,
             None => row.put(region, facts)?,
         }
-        if !replaced.is_empty() {
+        if irreversible.is_none_or(|irreversible| irreversible < number) {
             clear_orphan(region, stored.hash, facts);
         }
         last = Some(BlockReference {
@@ -224,8 +258,17 @@ fn put_blocks(
     Ok(last)
 }
 
-/// The nodes of the state that blocks changed.
-fn touched(view: &View, from: BlockNumber, height: BlockNumber) -> Result<BTreeSet<StateNode>, StoreError> {
+/// A node of the state, and its value; none where nothing stands there any more.
+type ChangedNode = (StateNode, Option<String>);
+
+/// The nodes of the state that blocks changed, and orphaned ones, as they are now; none where they are too many.
+fn changed<'a>(
+    view: &View,
+    from: BlockNumber,
+    height: BlockNumber,
+    orphaned: impl Iterator<Item = &'a (BlockNumber, StoredBlock)>,
+    limits: StateLimits,
+) -> Result<Option<Vec<ChangedNode>>, StoreError> {
     let mut touched = BTreeSet::new();
     if let Ok(range) = BlockRange::new(from, height) {
         for number in range.iter() {
@@ -233,7 +276,26 @@ fn touched(view: &View, from: BlockNumber, height: BlockNumber) -> Result<BTreeS
                 StoreError::damaged(format_args!("changes of block {number}"), "they are gone")
             })?;
             touched.append(&mut touched_by_leaves(changes.iter().map(|(key, _)| key)));
+            if touched.len() > limits.nodes {
+                return Ok(None);
+            }
         }
     }
-    Ok(touched)
+    for (number, stored) in orphaned {
+        let block = stored.decode(*number)?;
+        touched.append(&mut touched_by_orphan(&block.block().operations, view)?);
+        if touched.len() > limits.nodes {
+            return Ok(None);
+        }
+    }
+    let mut weight = StateWeight::default();
+    let mut nodes = Vec::with_capacity(touched.len());
+    for node in touched {
+        let value = node.value(view)?;
+        if !weight.add(value.as_ref().map_or(0, String::len), limits) {
+            return Ok(None);
+        }
+        nodes.push((node, value));
+    }
+    Ok(Some(nodes))
 }

@@ -5,12 +5,14 @@
 //! fails.
 
 pub mod claim;
+mod clear;
 pub mod cluster;
 mod compare;
 pub mod cursor;
 pub mod error;
 pub mod facts;
 mod log;
+mod mark;
 mod orphans;
 pub mod plan;
 pub mod region;
@@ -19,6 +21,7 @@ mod rewind;
 pub mod runner;
 pub mod schema;
 pub mod store;
+mod taken_back;
 pub mod target;
 mod touched;
 pub mod verification;
@@ -35,11 +38,13 @@ mod schedule;
 mod tests;
 
 pub use claim::ClaimOutcome;
+pub use clear::clear;
 pub use cursor::{Cursor, StateCursor};
 pub use error::{ErrorPolicy, ProjectionError};
 pub use log::{CHANGED_BLOCKS_MAX, log_ends};
+pub use mark::Mark;
 pub use region::Region;
-pub use replacement::StoredState;
+pub use replacement::{StoredPath, StoredState};
 pub use runner::{AdvanceError, Progress, Projection, ProjectionSettings, Writers};
 pub use store::{ProjectionStore, StepOutcome, WriterName};
 pub use verification::{Mend, Verification, Verified};

@@ -35,6 +35,7 @@ struct State {
     altered: u64,
     leased: u64,
     pauses: SmallRng,
+    is_away: bool,
 }
 
 impl Model {
@@ -48,7 +49,14 @@ impl Model {
             altered: 0,
             leased: 10_000,
             pauses: SmallRng::seed_from_u64(seed),
+            is_away: false,
         })))
+    }
+
+    /// What a predicate was declared as.
+    #[cfg(test)]
+    pub(crate) fn declared(&self, predicate: &str) -> Option<String> {
+        self.lock().schema.get(predicate).cloned()
     }
 
     /// Everything that stands under a predicate of a node.
@@ -70,6 +78,11 @@ impl Model {
         state.written.insert(format!("{uid} {predicate}"), at);
         state.facts.insert((uid, predicate.to_owned()), values);
         state.facts.retain(|_, values| !values.is_empty());
+    }
+
+    /// Whether requests that write get lost.
+    pub(crate) fn lose_writes(&self, are_lost: bool) {
+        self.lock().is_away = are_lost;
     }
 
     /// Takes every fact and the schema away; leases stay.
@@ -242,6 +255,12 @@ impl Cluster for Model {
         self.pause().await;
         let (began, attempt) = {
             let state = self.lock();
+            if state.is_away {
+                return Err(DgraphError::Unavailable {
+                    endpoint: "http://model:9080".parse().unwrap(),
+                    reason: "it is away".to_owned(),
+                });
+            }
             let applied = state.holds(expected)?;
             if applied {
                 state.keys(&mutation)?;
@@ -263,6 +282,16 @@ impl Cluster for Model {
             let (name, kind) = line.split_once(": ").unwrap();
             state.schema.insert(name.to_owned(), kind.to_owned());
         }
+        state.clock += 1;
+        state.altered = state.clock;
+        Ok(())
+    }
+
+    async fn drop_predicate(&self, predicate: &str) -> Result<(), DgraphError> {
+        self.pause().await;
+        let mut state = self.lock();
+        state.facts.retain(|(_, name), _| name != predicate);
+        state.schema.remove(predicate);
         state.clock += 1;
         state.altered = state.clock;
         Ok(())
@@ -291,9 +320,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::schedule::{Schedule, Witness, run, run_on_a_log_that_turns, schedules};
-    use super::super::schema::{self, predicate as p};
+    use super::super::schema::{self, Migration, predicate as p};
     use super::super::{
         ClaimOutcome, Cursor, ErrorPolicy, ProjectionError, ProjectionStore, StateCursor, StepOutcome,
+        WriterName,
     };
     use super::*;
 
@@ -416,6 +446,79 @@ mod tests {
             assert_eq!(opened(&model, "w").await.unwrap_err(), expected);
             assert_eq!(first_step(&store).await.unwrap_err(), expected);
             assert_eq!(model.values(NETWORK_NODE, p::APPLIED_BLOCK), vec![]);
+        });
+    }
+
+    /// Versions of a schema that may come.
+    static COMING: [Migration; 2] = [
+        schema::MIGRATIONS[0],
+        Migration {
+            to: 2,
+            declares: &[("extra", "int"), (p::VERIFICATION, "string @index(hash)")],
+        },
+    ];
+
+    #[test]
+    fn of_many_writers_one_takes_a_dgraph_from_version_to_version() {
+        for seed in 0..50 {
+            block_on(async {
+                let model = Model::new(seed);
+                // Half of them find an older one, that others still write to; half of them nothing.
+                let older = if seed % 2 == 0 {
+                    Some(opened(&model, "old").await.unwrap())
+                } else {
+                    None
+                };
+                let network = "spkcc".parse().unwrap();
+                let writers = ["one", "two", "three"].map(|name| name.parse::<WriterName>().unwrap());
+                let opening = writers
+                    .iter()
+                    .map(|writer| ProjectionStore::open_with(model.clone(), &network, writer, &COMING));
+                let step = async {
+                    match &older {
+                        Some(store) => Some(first_step(store).await),
+                        None => None,
+                    }
+                };
+                let (stores, step) = tokio::join!(join_all(opening), step);
+                let stores: Vec<_> = stores.into_iter().map(Result::unwrap).collect();
+                let keys: BTreeSet<_> = stores
+                    .iter()
+                    .map(|store| store.region().key().to_text())
+                    .collect();
+                assert_eq!(keys.len(), 1);
+                assert_eq!(model.values(NETWORK_NODE, p::SCHEMA_VERSION), [2.into()]);
+                assert_eq!(model.declared("extra").as_deref(), Some("int ."));
+                // A step of the older one was written before, or not at all.
+                let newer = ProjectionError::NewerSchema { found: 2, known: 1 };
+                let cursor = stores[0].cursor().await.unwrap();
+                match step {
+                    Some(Ok(outcome)) => assert_eq!((outcome, &cursor), (StepOutcome::Won, &applied(1))),
+                    Some(Err(error)) => assert_eq!((error, &cursor), (newer.clone(), &Cursor::NOTHING)),
+                    None => assert_eq!(cursor, Cursor::NOTHING),
+                }
+                if let Some(store) = &older {
+                    assert_eq!(first_step(store).await.unwrap_err(), newer);
+                    assert_eq!(opened(&model, "old").await.unwrap_err(), newer);
+                }
+                let next = stores[1].write(&cursor, &applied(2), Mutation::new()).await;
+                assert_eq!(next, Ok(StepOutcome::Won));
+            });
+        }
+    }
+
+    #[test]
+    fn what_is_only_looked_at_is_neither_made_nor_migrated() {
+        block_on(async {
+            let model = Model::new(0);
+            let look = async || {
+                let network = "spkcc".parse().unwrap();
+                ProjectionStore::open_existing(model.clone(), &network, &"w".parse().unwrap()).await
+            };
+            assert_eq!(look().await.unwrap_err(), ProjectionError::Nothing);
+            assert_eq!(model.declared(p::NETWORK), None);
+            let store = opened(&model, "w").await.unwrap();
+            assert_eq!(look().await.unwrap().region(), store.region());
         });
     }
 

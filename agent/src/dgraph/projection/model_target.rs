@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::{BlockNumber, BlockRange};
 
 use super::facts::{BlockRow, CheckpointRow};
 use super::model::Model;
-use super::replacement::StoredState;
+use super::replacement::{StoredPath, StoredState};
 use super::schema::predicate as p;
 use super::target::Target;
 use super::{
-    BlockNode, ClaimOutcome, Cursor, Mutation, ProjectionError, ProjectionStore, Region, StepOutcome,
-    StoodBlock, StoodCheckpoint, Uid,
+    BlockNode, ClaimOutcome, Cursor, Mark, Mutation, ProjectionError, ProjectionStore, Region, StepOutcome,
+    StoodBlock, StoodCheckpoint, Uid, WriterName,
 };
 use crate::dgraph::client::Value;
 
@@ -98,6 +99,14 @@ impl Target for ProjectionStore<Model> {
         Self::cursor(self).await
     }
 
+    async fn last_step(&self) -> Result<(Cursor, Option<Mark>), ProjectionError> {
+        Self::last_step(self).await
+    }
+
+    fn writer(&self) -> &WriterName {
+        Self::writer(self)
+    }
+
     async fn write(
         &self,
         before: &Cursor,
@@ -116,11 +125,14 @@ impl Target for ProjectionStore<Model> {
         Self::claim(self, before, blocks, longest).await
     }
 
-    async fn state_nodes(&self, after: Uid) -> Result<Vec<StoredState>, ProjectionError> {
+    async fn state_nodes(&self, after: Uid) -> Result<Vec<StoredPath>, ProjectionError> {
         let nodes = self.having(p::STATE_PATH, after);
         Ok(nodes
             .iter()
-            .map(|(uid, facts)| stored_state(*uid, facts))
+            .map(|(uid, facts)| StoredPath {
+                uid: *uid,
+                path: text(facts, p::STATE_PATH).unwrap_or_default(),
+            })
             .collect())
     }
 
@@ -156,6 +168,15 @@ impl Target for ProjectionStore<Model> {
                     is_unverified: facts.contains_key(p::VERIFICATION),
                 },
             });
+        Ok(stood.collect())
+    }
+
+    async fn block_hashes(&self, range: BlockRange) -> Result<Vec<BlockReference>, ProjectionError> {
+        let stood = range.iter().filter_map(|number| {
+            let hash = text(&self.node(Self::region(self).block(number)), p::BLOCK_HASH)?;
+            let hash = hash.parse().ok()?;
+            Some(BlockReference { number, hash })
+        });
         Ok(stood.collect())
     }
 

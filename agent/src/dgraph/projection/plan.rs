@@ -40,6 +40,8 @@ pub enum CursorBlock {
         block: BlockReference,
         /// The last block that both have.
         ancestor: BlockReference,
+        /// Hash of the log's block of its number; none where the log ends before.
+        ours: Option<ContentId>,
     },
     /// The log has another block there and does not know this one.
     Unknown {
@@ -81,7 +83,7 @@ pub enum Step {
         /// What becomes of the state.
         state: StateStep,
     },
-    /// Take the blocks after `ancestor` back, and write those of the log up to its height.
+    /// Take the blocks after `ancestor` back, and write those of the log, up to its height where they are not too many.
     Reorganize {
         /// The last block that stays.
         ancestor: BlockReference,
@@ -115,7 +117,14 @@ pub fn next_step(cursor: &Cursor, log: &LogPosition, blocks: u64) -> Step {
         CursorBlock::Below(block) if log.wanted_from <= block.number => return Step::WaitForLog,
         CursorBlock::Below(block) => return Step::Mismatch { block, ours: None },
         CursorBlock::Unknown { block, ours } => return Step::Mismatch { block, ours },
-        CursorBlock::Orphan { block, ancestor } => return reorganize(cursor, log, block, ancestor),
+        CursorBlock::Orphan {
+            block,
+            ancestor,
+            ours,
+        } => {
+            return reorganize(cursor, log, block, ancestor, blocks)
+                .unwrap_or(Step::Mismatch { block, ours });
+        }
     };
     let next = applied.map_or(log.from, BlockNumber::next);
     let Ok(missing) = BlockRange::new(next, log.height) else {
@@ -178,35 +187,47 @@ fn changed_since(cursor: &Cursor, log: &LogPosition, orphaned: Option<BlockRange
     }
 }
 
-fn reorganize(cursor: &Cursor, log: &LogPosition, block: BlockReference, ancestor: BlockReference) -> Step {
+/// Takes a fork back; none where that would undo what is irreversible.
+fn reorganize(
+    cursor: &Cursor,
+    log: &LogPosition,
+    block: BlockReference,
+    ancestor: BlockReference,
+    blocks: u64,
+) -> Option<Step> {
     let after = ancestor.number.next();
-    let Ok(orphaned) = BlockRange::new(after, block.number) else {
-        return Step::Mismatch { block, ours: None };
-    };
+    let orphaned = BlockRange::new(after, block.number).ok()?;
     if log
         .irreversible
         .is_some_and(|irreversible| ancestor.number < irreversible)
     {
-        // Nobody undoes what is irreversible: one of the two is wrong, and a person has to look.
-        return Step::Mismatch { block, ours: None };
+        return None;
     }
     let shown = match cursor.state {
         StateCursor::At(shown) => BlockRange::new(after, shown).ok(),
         StateCursor::Nothing | StateCursor::Replacing { .. } => None,
     };
+    let range = BlockRange::new(after, log.height).ok();
+    let range = range.map(|range| BlockRange::starting_at(after, blocks.min(range.len())));
+    let is_whole = range.is_none_or(|range| range.end() == log.height);
     let state = match (&cursor.state, changed_since(cursor, log, shown)) {
+        _ if !is_whole && shown.is_none() => match cursor.state {
+            StateCursor::Replacing { .. } => StateStep::Forget,
+            StateCursor::At(_) | StateCursor::Nothing => StateStep::Leave,
+        },
+        _ if !is_whole => StateStep::Forget,
         // It shows nothing of the fork yet.
         (StateCursor::At(_), state) if shown.is_none() => state,
         (StateCursor::At(_), state @ StateStep::Changed { .. }) => state,
         (StateCursor::Nothing, _) => StateStep::Leave,
         _ => StateStep::Forget,
     };
-    Step::Reorganize {
+    Some(Step::Reorganize {
         ancestor,
         orphaned,
-        range: BlockRange::new(after, log.height).ok(),
+        range,
         state,
-    }
+    })
 }
 
 #[cfg(test)]
@@ -305,6 +326,7 @@ mod tests {
         let orphan = |ancestor| CursorBlock::Orphan {
             block: reference(200, "a"),
             ancestor: reference(ancestor, "a"),
+            ours: Some(reference(200, "b").hash),
         };
         let step = |state, ancestor, height| {
             next_step(&cursor(Some(200), state), &log(height, orphan(ancestor)), 100)
@@ -340,10 +362,20 @@ mod tests {
             step(replacing, 190, 202),
             expected(Some(range(191, 202)), StateStep::Forget)
         );
-        assert!(matches!(
-            step(StateCursor::At(at(195)), 90, 202),
-            Step::Mismatch { .. }
-        ));
+        // Only so many blocks at once; the state comes after the last.
+        for (shown, state) in [(195, StateStep::Forget), (180, StateStep::Leave)] {
+            let cut = next_step(
+                &cursor(Some(200), StateCursor::At(at(shown))),
+                &log(400, orphan(190)),
+                100,
+            );
+            assert_eq!(cut, expected(Some(range(191, 290)), state));
+        }
+        let refused = Step::Mismatch {
+            block: reference(200, "a"),
+            ours: Some(reference(200, "b").hash),
+        };
+        assert_eq!(step(StateCursor::At(at(195)), 90, 202), refused);
     }
 
     #[test]

@@ -1,16 +1,29 @@
 //! Writing the whole state anew, piece by piece, as it stood at one block.
 
+use std::time::{Duration, Instant};
+
 use honeygraph_chain::{BlockNumber, Path, PathKey};
 
 use super::cursor::{Cursor, StateCursor};
 use super::facts::{clear_state, put_state};
+use super::mark::Mark;
 use super::region::Region;
 use super::touched::{StateNode, nodes_after};
+use super::weight::StateLimits;
 use crate::dgraph::client::{Mutation, Uid};
 use crate::store::{StoreError, View};
 
 /// Nodes of the state that one step writes.
 const NODES_A_STEP: usize = 2_000;
+
+/// Where a node of the state stands in Dgraph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPath {
+    /// Its uid.
+    pub uid: Uid,
+    /// Its path as text.
+    pub path: String,
+}
 
 /// A node of the state that stands in Dgraph.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +42,14 @@ pub struct StoredState {
 pub(super) struct Replacement {
     view: View,
     to: BlockNumber,
+    place: Place,
+    /// How far it is if the step that was tried last stands.
+    tried: Option<Place>,
+}
+
+/// How far a replacement is.
+#[derive(Debug, Clone)]
+struct Place {
     after: Option<PathKey>,
     /// Up to which node what stands there was compared; none once all was.
     sweeping: Option<Uid>,
@@ -40,32 +61,62 @@ impl Replacement {
         Self {
             view,
             to,
-            after: None,
-            sweeping: Some(Uid(0)),
-            written: 0,
+            place: Place {
+                after: None,
+                sweeping: Some(Uid(0)),
+                written: 0,
+            },
+            tried: None,
         }
     }
 
     /// The state cursor that says that this replacement is as far as it is.
     pub(super) fn state_cursor(&self) -> StateCursor {
+        self.state_cursor_at(&self.place)
+    }
+
+    fn state_cursor_at(&self, place: &Place) -> StateCursor {
         StateCursor::Replacing {
             to: self.to,
-            after: self.after.clone(),
+            after: place.after.clone(),
+        }
+    }
+
+    /// Whether Dgraph is as far as this replacement, also where nobody knew whether the last step stands.
+    pub(super) fn stands_at(&mut self, state: &StateCursor) -> bool {
+        let tried = self.tried.take();
+        if self.state_cursor() == *state {
+            return true;
+        }
+        match tried {
+            // One without a path looks like the beginning of another replacement.
+            Some(tried) if tried.after.is_some() && self.state_cursor_at(&tried) == *state => {
+                self.place = tried;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The step that was tried last stands.
+    pub(super) fn done(&mut self) {
+        if let Some(tried) = self.tried.take() {
+            self.place = tried;
         }
     }
 
     /// Nodes that were written.
     pub(super) const fn written(&self) -> u64 {
-        self.written
+        self.place.written
     }
 
     /// Where nodes that stand in Dgraph are to be read next; none once everything was compared.
     pub(super) const fn sweeping(&self) -> Option<Uid> {
-        self.sweeping
+        self.place.sweeping
     }
 
     /// Takes back what stands in Dgraph and not in the state. An empty page is the end.
-    pub(super) fn sweep(&mut self, region: &Region, page: &[StoredState]) -> Result<Mutation, StoreError> {
+    pub(super) fn sweep(&mut self, region: &Region, page: &[StoredPath]) -> Result<Mutation, StoreError> {
         let mut facts = Mutation::new();
         for stored in page {
             // What cannot be read is written again with the rest, where it is right.
@@ -73,7 +124,10 @@ impl Replacement {
                 clear_state(stored.uid, &mut facts);
             }
         }
-        self.sweeping = page.last().map(|last| last.uid);
+        self.tried = Some(Place {
+            sweeping: page.last().map(|last| last.uid),
+            ..self.place.clone()
+        });
         Ok(facts)
     }
 
@@ -83,23 +137,54 @@ impl Replacement {
         region: &Region,
         cursor: &Cursor,
     ) -> Result<(Mutation, Cursor), StoreError> {
-        let (nodes, last) = nodes_after(&self.view, self.after.as_ref(), NODES_A_STEP)?;
-        self.after = last;
+        let (nodes, last) = nodes_after(
+            &self.view,
+            self.place.after.as_ref(),
+            StateLimits::piece(NODES_A_STEP),
+        )?;
+        let tried = Place {
+            after: last,
+            sweeping: None,
+            written: self.place.written + nodes.len() as u64,
+        };
         let mut facts = Mutation::new();
-        self.written += nodes.len() as u64;
         for node in nodes {
             put_state(region, &node, node.value(&self.view)?, self.to, &mut facts)?;
         }
-        let state = if self.after.is_none() {
+        let state = if tried.after.is_none() {
             StateCursor::At(self.to)
         } else {
-            self.state_cursor()
+            self.state_cursor_at(&tried)
         };
+        self.tried = Some(tried);
         let after = Cursor {
             state,
             ..cursor.clone()
         };
         Ok((facts, after))
+    }
+}
+
+/// How long a replacement by somebody else may stand still before it counts as left: longer than a page takes with
+/// the longest of its calls.
+const LEFT: Duration = Duration::from_mins(3);
+
+/// A replacement by somebody else: how far it is, the mark of its last step, and since when it stands there.
+#[derive(Debug, Default)]
+pub(super) struct Others(Option<(StateCursor, Option<Mark>, Instant)>);
+
+impl Others {
+    /// Whether it goes on, as far as can be told: every page of it leaves a mark.
+    pub(super) fn go_on(&mut self, state: &StateCursor, mark: Option<Mark>, now: Instant) -> bool {
+        match &self.0 {
+            Some((seen, of, since)) if seen == state && *of == mark => {
+                now.saturating_duration_since(*since) < LEFT
+            }
+            _ => {
+                self.0 = Some((state.clone(), mark, now));
+                true
+            }
+        }
     }
 }
 
@@ -119,7 +204,7 @@ const SLASHES_MAX: usize = 12;
 
 /// The path that a node of Dgraph is kept for: the one way to read its text that names its uid. None where no
 /// way does: no writer has put it there. An error where there are too many ways.
-fn key_of(region: &Region, stored: &StoredState) -> Result<Option<PathKey>, Unreadable> {
+fn key_of(region: &Region, stored: &StoredPath) -> Result<Option<PathKey>, Unreadable> {
     let parts: Vec<&str> = stored.path.split('/').collect();
     let slashes = parts.len() - 1;
     let usual = PathKey::from(&Path::from_slashed(&stored.path));
@@ -152,7 +237,7 @@ fn key_of(region: &Region, stored: &StoredState) -> Result<Option<PathKey>, Unre
 struct Unreadable;
 
 /// Looks a node of Dgraph up in the state.
-pub(super) fn judge(view: &View, region: &Region, stored: &StoredState) -> Result<Judged, StoreError> {
+pub(super) fn judge(view: &View, region: &Region, stored: &StoredPath) -> Result<Judged, StoreError> {
     let key = match key_of(region, stored) {
         Ok(Some(key)) => key,
         Ok(None) => return Ok(Judged::Gone),
@@ -181,6 +266,25 @@ mod tests {
     }
 
     #[test]
+    fn a_replacement_by_others_goes_on_while_it_leaves_marks() {
+        let mut others = Others::default();
+        let began = Instant::now();
+        let state = StateCursor::Replacing {
+            to: BlockNumber::default(),
+            after: None,
+        };
+        let mark = || Some(Mark::new(&"w".parse().unwrap()));
+        let last = mark();
+        assert!(others.go_on(&state, mark(), began));
+        assert!(
+            others.go_on(&state, last.clone(), began + LEFT),
+            "it has swept a page"
+        );
+        assert!(others.go_on(&state, last.clone(), began + LEFT + LEFT / 2));
+        assert!(!others.go_on(&state, last, began + LEFT * 2));
+    }
+
+    #[test]
     fn a_node_is_judged_by_the_path_that_its_uid_names() {
         let directory = tempfile::tempdir().unwrap();
         let (store, mut writer, _) = Store::open(directory.path(), &StoreSettings::default()).unwrap();
@@ -193,11 +297,9 @@ mod tests {
         transaction.commit().unwrap();
         let region = Region::new(UidKey::random());
         let judged = |uid, path: &str| {
-            let value = Some("true".to_owned());
-            let stored = StoredState {
+            let stored = StoredPath {
                 uid,
                 path: path.to_owned(),
-                value,
             };
             judge(&store.view(), &region, &stored).unwrap()
         };

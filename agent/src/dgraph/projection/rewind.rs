@@ -1,4 +1,5 @@
-//! Takes back what contradicts the log, where nobody else writes: then the log is right, and Dgraph is not.
+//! Takes back what contradicts the log, where nobody else writes or this writer wrote it: then the log is right, which
+//! has turned since, and Dgraph is not.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,7 +13,6 @@ use super::facts::clear_block;
 use super::runner::{AdvanceError, Progress, Projection, off_thread};
 use super::store::StepOutcome;
 use super::target::Target;
-use super::verify::StoodBlock;
 use crate::dgraph::client::Mutation;
 use crate::store::View;
 
@@ -70,12 +70,12 @@ impl<T: Target> Projection<T> {
         let lowest = tip.number.saturating_sub(BLOCKS);
         let from = cursor.from.unwrap_or(lowest).min(tip.number);
         let range = BlockRange::new(lowest.max(from), tip.number).unwrap_or(BlockRange::single(tip.number));
-        let stood = self.target.blocks(range).await?;
+        let stood = self.target.block_hashes(range).await?;
         let (view, target) = (self.log.view(), Arc::clone(&self.target));
         let before = cursor.clone();
         let (after, facts) = off_thread(move || {
             let height = view.position()?.map(|position| position.state_height);
-            let after = left(&view, height, &before, range, &stood)?;
+            let after = left(&view, height, &before, range, stood)?;
             let above = after
                 .applied
                 .map_or(range.start(), |applied| applied.number.next());
@@ -105,16 +105,8 @@ fn left(
     height: Option<BlockNumber>,
     cursor: &Cursor,
     range: BlockRange,
-    stood: &[StoodBlock],
+    mut known: Vec<BlockReference>,
 ) -> Result<Cursor, crate::store::StoreError> {
-    let mut known: Vec<BlockReference> = stood
-        .iter()
-        .filter_map(|block| {
-            let hash = block.row.hash.parse().ok()?;
-            let number = block.node;
-            Some(BlockReference { number, hash })
-        })
-        .collect();
     known.sort_unstable_by_key(|block| std::cmp::Reverse(block.number));
     let mut applied = None;
     for block in &known {

@@ -12,28 +12,26 @@ use tokio_util::sync::CancellationToken;
 use super::claim::ClaimOutcome;
 use super::cursor::{Cursor, StateCursor};
 use super::error::{ErrorPolicy, ProjectionError};
-use super::log::{gather, log_ends, survey};
-use super::plan::{Step, next_step};
-use super::replacement::Replacement;
+use super::log::{Gathered, gather, log_ends, survey};
+use super::plan::{CursorBlock, LogPosition, Step, next_step};
+use super::replacement::{Others, Replacement};
 use super::rewind::Rewinds;
 use super::store::StepOutcome;
+use super::taken_back::TakenBack;
 use super::target::Target;
 use super::verification::{Verification, Verified};
 use super::verify::{Piece, Places};
-use super::weight::is_heavy;
+use super::weight::{StateLimits, is_heavy};
 use crate::dgraph::client::Mutation;
 use crate::dgraph::job::{Jobs, LogEnds, Order};
 use crate::replica::ReplicaStatus;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, View};
 
 /// How often a projection that has nothing to do looks whether somebody else moved Dgraph.
 const IDLE: Duration = Duration::from_secs(10);
 
 /// How often a piece of what stands in Dgraph is compared with the log while there is nothing else to do.
 const VERIFY: Duration = Duration::from_secs(1);
-
-/// How long a replacement of the state by somebody else may stand still before it counts as left.
-const LEFT: Duration = Duration::from_mins(1);
 
 /// Steps that a writer claims at once where others write too, and how long they are its own.
 const CLAIMED_STEPS: u64 = 10;
@@ -98,7 +96,7 @@ pub enum Progress {
         /// After this time it is worth looking again.
         longest: Duration,
     },
-    /// Blocks that contradict the log were taken back; only where nobody else writes.
+    /// Blocks that contradict the log were taken back; only those that this writer wrote, or where nobody else does.
     Rewound {
         /// The highest of them.
         from: BlockNumber,
@@ -119,18 +117,28 @@ pub enum Progress {
 pub struct Projection<T> {
     pub(super) target: Arc<T>,
     pub(super) log: Store,
-    settings: ProjectionSettings,
+    pub(super) settings: ProjectionSettings,
     /// Where Dgraph stands, as far as is known; none where it has to be asked.
     pub(super) cursor: Option<Cursor>,
     pub(super) replacement: Option<Replacement>,
-    /// A replacement by somebody else, and since when it stands still.
-    others: Option<(StateCursor, Instant)>,
+    others: Others,
     /// Up to which block this writer claimed the steps.
     claimed: Option<BlockNumber>,
     pub(super) verified: Watched,
     rewinds: Rewinds,
+    taken_back: TakenBack,
+    pub(super) limits: StateLimits,
     /// Nodes of the state that were written since it was begun anew.
     state_nodes: u64,
+}
+
+/// What is to be done next.
+struct Planned {
+    /// The log as it was looked at.
+    view: View,
+    position: LogPosition,
+    step: Step,
+    gathered: Gathered,
 }
 
 /// How far what stands in Dgraph was compared with the log, while there is nothing else to do.
@@ -150,10 +158,12 @@ impl<T: Target> Projection<T> {
             settings,
             cursor: None,
             replacement: None,
-            others: None,
+            others: Others::default(),
             claimed: None,
             verified: Watched::default(),
             rewinds: Rewinds::default(),
+            taken_back: TakenBack::default(),
+            limits: StateLimits::FOLLOWED,
             state_nodes: 0,
         }
     }
@@ -191,9 +201,11 @@ impl<T: Target> Projection<T> {
         let mut verification = None;
         loop {
             match jobs.begin() {
-                Some(Order::Rebuild { drop: true }) => return,
-                Some(order @ Order::Verify { .. }) => verification = Some(Verification::new(order.mend())),
-                Some(Order::Rebuild { drop: false }) | None => {}
+                Some((_, Order::Rebuild { drop: true })) => return,
+                Some((id, order @ Order::Verify { .. })) => {
+                    verification = Some((id, Verification::new(order.mend())));
+                }
+                Some((_, Order::Rebuild { drop: false })) | None => {}
             }
             changes.mark_unchanged();
             let started = Instant::now();
@@ -210,14 +222,13 @@ impl<T: Target> Projection<T> {
                 }
                 Ok(Progress::Idle) => {
                     waits = backoff();
-                    if let Some(mut under_way) = verification.take() {
+                    // One that has failed or was cancelled writes no more.
+                    verification.take_if(|(id, _)| !jobs.is_under_way(*id));
+                    if let Some((_, under_way)) = &mut verification {
                         let went_on = tokio::select! {
                             () = stop.cancelled() => return,
-                            went_on = self.verify_for(jobs, &mut under_way) => went_on,
+                            went_on = self.verify_for(jobs, under_way) => went_on,
                         };
-                        if jobs.order().is_some() {
-                            verification = Some(under_way);
-                        }
                         if went_on {
                             self.cursor = None;
                             continue;
@@ -303,37 +314,19 @@ impl<T: Target> Projection<T> {
             None => self.target.cursor().await?,
         };
         self.cursor = Some(cursor.clone());
-        let (log, target, blocks) = (
-            self.log.clone(),
-            Arc::clone(&self.target),
-            self.settings.step_blocks,
-        );
-        let seen = cursor.clone();
-        let planned = off_thread(move || {
-            let view = log.view();
-            let Some(survey) = survey(&view, &seen)? else {
-                return Ok(None);
-            };
-            let mut step = next_step(&seen, &survey.position, blocks);
-            while let Step::Blocks {
-                range: Some(range), ..
-            }
-            | Step::History(range) = &step
-                && is_heavy(&view, *range)?
-            {
-                step = next_step(&seen, &survey.position, range.len() / 2);
-            }
-            let gathered = gather(&view, target.region(), &seen, &survey, &step)?;
-            Ok(Some((view, survey.position, step, gathered)))
-        })
-        .await?;
-        let Some((view, position, step, gathered)) = planned else {
+        let Some(planned) = self.plan(&cursor).await? else {
             return Ok(Progress::Idle);
         };
+        let Planned {
+            view,
+            position,
+            step,
+            gathered,
+        } = planned;
         if !matches!(step, Step::Mismatch { .. }) {
             self.rewinds.over();
         }
-        if let Some((facts, after)) = gathered {
+        if let Gathered::Facts(facts, after) = gathered {
             if let Step::Blocks {
                 range: Some(range), ..
             } = &step
@@ -342,22 +335,29 @@ impl<T: Target> Projection<T> {
             {
                 return Ok(waiting);
             }
-            if matches!(step, Step::Reorganize { .. }) {
-                tracing::info!(step = ?step, "a fork is taken back in Dgraph");
+            let Step::Reorganize { .. } = step else {
+                return self.write(&cursor, after, facts).await;
+            };
+            tracing::info!(step = ?step, "a fork is taken back in Dgraph");
+            let progress = self.write(&cursor, after.clone(), facts).await?;
+            if let Some(tip) = cursor.applied
+                && self.cursor.as_ref() == Some(&after)
+            {
+                self.taken_back.note(tip);
             }
-            return self.write(&cursor, after, facts).await;
+            return Ok(progress);
         }
         match step {
             Step::ReplaceState => {
                 let is_ours = self
                     .replacement
-                    .as_ref()
-                    .is_some_and(|replacement| replacement.state_cursor() == cursor.state);
+                    .as_mut()
+                    .is_some_and(|replacement| replacement.stands_at(&cursor.state));
                 if is_ours {
                     return self.replace_state(&cursor).await;
                 }
-                if self.is_replaced_by_others(&cursor.state) {
-                    return Ok(Progress::Waiting { longest: IDLE });
+                if let Some(instead) = self.is_replaced_by_others(&cursor).await? {
+                    return Ok(instead);
                 }
                 let replacement = Replacement::new(view, position.height);
                 let state = replacement.state_cursor();
@@ -369,17 +369,81 @@ impl<T: Target> Projection<T> {
                 };
                 self.write(&cursor, after, Mutation::new()).await
             }
-            Step::Mismatch { block, .. }
-                if self.settings.writers == Writers::One && self.rewinds.allow(Instant::now()) =>
-            {
-                self.rewind(&cursor, block).await
+            Step::Mismatch { block, ours } => {
+                if self.wrote(&cursor).await? && self.rewinds.allow(Instant::now()) {
+                    return self.rewind(&cursor, block).await;
+                }
+                Ok(Progress::Mismatch { block, ours })
             }
-            Step::Mismatch { block, ours } => Ok(Progress::Mismatch { block, ours }),
             Step::WaitForLog => Ok(Progress::Waiting { longest: IDLE }),
             Step::Idle | Step::Blocks { .. } | Step::History(_) | Step::Reorganize { .. } => {
                 Ok(Progress::Idle)
             }
         }
+    }
+
+    /// Decides on the next step and reads what it writes out of the log; none while the log has no block with a state.
+    async fn plan(&mut self, cursor: &Cursor) -> Result<Option<Planned>, AdvanceError> {
+        let (log, target, blocks) = (
+            self.log.clone(),
+            Arc::clone(&self.target),
+            self.settings.step_blocks,
+        );
+        let seen = cursor.clone();
+        let (writers, limits) = (self.settings.writers, self.limits);
+        let mut taken_back = self.taken_back.clone();
+        let planned = off_thread(move || {
+            let view = log.view();
+            taken_back.forget_followed(&view)?;
+            let Some(survey) = survey(&view, &seen)? else {
+                return Ok(None);
+            };
+            let mut step = next_step(&seen, &survey.position, blocks);
+            while let Step::Blocks {
+                range: Some(range), ..
+            }
+            | Step::Reorganize {
+                range: Some(range), ..
+            }
+            | Step::History(range) = &step
+                && is_heavy(&view, *range)?
+            {
+                step = next_step(&seen, &survey.position, range.len() / 2);
+            }
+            if let CursorBlock::Orphan { block, ours, .. } = survey.position.cursor_block
+                && writers == Writers::Several
+                && taken_back.is_among(survey.orphaned())
+            {
+                step = Step::Mismatch { block, ours };
+            }
+            let gathered = gather(&view, target.region(), &seen, &survey, &step, limits)?;
+            if matches!(gathered, Gathered::ReplaceState) {
+                step = Step::ReplaceState;
+            }
+            let planned = Planned {
+                view,
+                position: survey.position,
+                step,
+                gathered,
+            };
+            Ok(Some((planned, taken_back)))
+        })
+        .await?;
+        Ok(planned.map(|(planned, taken_back)| {
+            self.taken_back = taken_back;
+            planned
+        }))
+    }
+
+    /// Whether this writer brought Dgraph to where it stands: what it wrote itself it may take back, where its log has
+    /// turned since.
+    async fn wrote(&self, cursor: &Cursor) -> Result<bool, AdvanceError> {
+        if self.settings.writers == Writers::One {
+            return Ok(true);
+        }
+        let (now, mark) = self.target.last_step().await?;
+        let own = self.target.writer().as_str();
+        Ok(now == *cursor && mark.is_some_and(|mark| mark.writer() == own))
     }
 
     /// Claims the next steps where others write too and there are many: what to do instead, if they are
@@ -404,28 +468,35 @@ impl<T: Target> Projection<T> {
         }
     }
 
-    /// Whether another writer is writing the state anew, as far as can be told from its going on.
-    fn is_replaced_by_others(&mut self, state: &StateCursor) -> bool {
-        if self.settings.writers == Writers::One || !matches!(state, StateCursor::Replacing { .. }) {
-            return false;
+    /// What to do instead of writing the state anew, where another writer does.
+    async fn is_replaced_by_others(&mut self, cursor: &Cursor) -> Result<Option<Progress>, AdvanceError> {
+        if self.settings.writers == Writers::One || !matches!(cursor.state, StateCursor::Replacing { .. }) {
+            return Ok(None);
         }
-        match &self.others {
-            Some((seen, since)) if seen == state => since.elapsed() < LEFT,
-            _ => {
-                self.others = Some((state.clone(), Instant::now()));
-                true
-            }
+        let (now, mark) = self.target.last_step().await?;
+        if now != *cursor {
+            self.cursor = Some(now);
+            return Ok(Some(Progress::Moved));
         }
+        // Its own is one that it began before it was started again.
+        if mark
+            .as_ref()
+            .is_some_and(|mark| mark.writer() == self.target.writer().as_str())
+        {
+            return Ok(None);
+        }
+        let go_on = self.others.go_on(&cursor.state, mark, Instant::now());
+        Ok(go_on.then_some(Progress::Waiting { longest: IDLE }))
     }
 
     /// The next piece of a state that is written anew.
     async fn replace_state(&mut self, cursor: &Cursor) -> Result<Progress, AdvanceError> {
-        let Some(mut replacement) = self.replacement.take() else {
-            return Ok(Progress::Moved);
-        };
-        let page = match replacement.sweeping() {
+        let page = match self.replacement.as_ref().and_then(Replacement::sweeping) {
             Some(after) => Some(self.target.state_nodes(after).await?),
             None => None,
+        };
+        let Some(mut replacement) = self.replacement.take() else {
+            return Ok(Progress::Moved);
         };
         let (target, before) = (Arc::clone(&self.target), cursor.clone());
         let (replacement, facts, after) = off_thread(move || {
@@ -436,14 +507,21 @@ impl<T: Target> Projection<T> {
             Ok((replacement, facts, after))
         })
         .await?;
-        self.state_nodes = replacement.written();
-        if !matches!(after.state, StateCursor::At(_)) {
-            self.replacement = Some(replacement);
+        self.replacement = Some(replacement);
+        // Others see by its mark that a page without facts was done.
+        if after != *cursor || !facts.is_empty() || self.settings.writers == Writers::Several {
+            self.write(cursor, after, facts).await?;
         }
-        if after == *cursor && facts.is_empty() {
-            return Ok(Progress::Moved);
+        // None where somebody else was faster. After an error the same piece is tried again.
+        if let Some(replacement) = &mut self.replacement {
+            replacement.done();
+            self.state_nodes = replacement.written();
         }
-        self.write(cursor, after, facts).await
+        let is_whole = |cursor: &Cursor| matches!(cursor.state, StateCursor::At(_));
+        if self.cursor.as_ref().is_some_and(is_whole) {
+            self.replacement = None;
+        }
+        Ok(Progress::Moved)
     }
 
     async fn write(

@@ -478,6 +478,10 @@ impl<C: Cluster> Cluster for Faulty<C> {
         self.inner.alter(schema).await
     }
 
+    async fn drop_predicate(&self, predicate: &str) -> Result<(), DgraphError> {
+        self.inner.drop_predicate(predicate).await
+    }
+
     async fn allocate_uids(&self, count: u64) -> Result<std::ops::RangeInclusive<Uid>, DgraphError> {
         self.inner.allocate_uids(count).await
     }

@@ -57,7 +57,7 @@ pub mod predicate {
     pub const STATE_PATH: &str = "state.path";
     /// State: its value, as JSON.
     pub const STATE_VALUE: &str = "state.value";
-    /// State: the block that last changed it.
+    /// State: the block whose state was written when this was: not below the one that last changed it.
     pub const STATE_BLOCK_NUM: &str = "state.blockNum";
 
     /// Checkpoint: the block it covers everything up to.
@@ -98,8 +98,13 @@ pub struct Migration {
 impl Migration {
     /// What Dgraph is told.
     pub fn schema(&self) -> String {
+        Self::text(self.declares)
+    }
+
+    /// Declarations, as Dgraph is told them.
+    pub(super) fn text<'a>(declares: impl IntoIterator<Item = &'a Declaration>) -> String {
         let mut text = String::new();
-        for (name, kind) in self.declares {
+        for (name, kind) in declares {
             // Writing to a string does not fail.
             let _ = writeln!(text, "{name}: {kind} .");
         }
@@ -148,13 +153,21 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
     ],
 }];
 
+/// In the place of a version: the namespace is being cleared.
+pub const CLEARING: u32 = 0;
+
 /// The newest version.
 pub const VERSION: u32 = MIGRATIONS[MIGRATIONS.len() - 1].to;
 
+/// The newest of some versions.
+pub(super) fn newest(migrations: &[Migration]) -> u32 {
+    migrations.last().map_or(CLEARING, |migration| migration.to)
+}
+
 /// Migrations that a Dgraph at a version still needs; 0 where it holds none.
-pub fn pending(version: u32) -> &'static [Migration] {
+pub fn pending(migrations: &[Migration], version: u32) -> &[Migration] {
     let done = usize::try_from(version).unwrap_or(usize::MAX);
-    MIGRATIONS.get(done..).unwrap_or_default()
+    migrations.get(done..).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -168,9 +181,10 @@ mod tests {
         for (migration, version) in MIGRATIONS.iter().zip(1..) {
             assert_eq!(migration.to, version);
         }
-        assert_eq!(pending(0).len(), MIGRATIONS.len());
-        assert!(pending(VERSION).is_empty());
-        assert!(pending(VERSION + 1).is_empty());
+        assert_eq!(pending(MIGRATIONS, 0).len(), MIGRATIONS.len());
+        assert!(pending(MIGRATIONS, VERSION).is_empty());
+        assert!(pending(MIGRATIONS, VERSION + 1).is_empty());
+        assert_eq!(newest(MIGRATIONS), VERSION);
     }
 
     #[test]

@@ -10,11 +10,13 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::claim::{Claim, ClaimOutcome, Watch};
+use super::clear::clear;
 use super::cluster::{Attempt, Cluster, Expected, NetworkNode};
 use super::cursor::Cursor;
 use super::error::ProjectionError;
+use super::mark::Mark;
 use super::region::{NETWORK_NODE, Region, USED, UidKey};
-use super::schema::{self, predicate as p};
+use super::schema::{self, Migration, predicate as p};
 use crate::dgraph::client::{DgraphClient, DgraphError, Mutation, Value};
 use crate::wire::NetworkName;
 
@@ -79,6 +81,8 @@ struct Inner<C> {
     network: NetworkName,
     writer: WriterName,
     region: Region,
+    /// The schema that it is opened with.
+    migrations: &'static [Migration],
     watch: Mutex<Watch>,
 }
 
@@ -89,9 +93,41 @@ impl<C: Cluster> ProjectionStore<C> {
         network: &NetworkName,
         writer: &WriterName,
     ) -> Result<Self, ProjectionError> {
+        Self::open_with(cluster, network, writer, schema::MIGRATIONS).await
+    }
+
+    /// Opens what stands there and writes nothing; an error where it would have to be made or migrated.
+    pub async fn open_existing(
+        cluster: C,
+        network: &NetworkName,
+        writer: &WriterName,
+    ) -> Result<Self, ProjectionError> {
+        let migrations = schema::MIGRATIONS;
+        let known = schema::newest(migrations);
+        let node = cluster.network_node().await?;
+        match Standing::of(&node, network, known)? {
+            Standing::At { version, key } if version == known => {
+                Ok(Self::opened(cluster, network, writer, key, migrations))
+            }
+            Standing::At { version, .. } => Err(ProjectionError::OlderSchema {
+                found: version,
+                known,
+            }),
+            Standing::Empty => Err(ProjectionError::Nothing),
+            Standing::Clearing { by } => Err(ProjectionError::Clearing { by }),
+        }
+    }
+
+    /// [`ProjectionStore::open`] with versions of the schema.
+    pub(super) async fn open_with(
+        cluster: C,
+        network: &NetworkName,
+        writer: &WriterName,
+        migrations: &'static [Migration],
+    ) -> Result<Self, ProjectionError> {
         let mut waits = cluster.backoff().build();
         let key = loop {
-            let error = match prepare(&cluster, network, writer).await {
+            let error = match prepare(&cluster, network, writer, migrations).await {
                 Ok(key) => break key,
                 Err(error) => error,
             };
@@ -104,13 +140,24 @@ impl<C: Cluster> ProjectionStore<C> {
                 _ => return Err(error),
             }
         };
-        Ok(Self(Arc::new(Inner {
+        Ok(Self::opened(cluster, network, writer, key, migrations))
+    }
+
+    fn opened(
+        cluster: C,
+        network: &NetworkName,
+        writer: &WriterName,
+        key: UidKey,
+        migrations: &'static [Migration],
+    ) -> Self {
+        Self(Arc::new(Inner {
             cluster,
             network: network.clone(),
             writer: writer.clone(),
             region: Region::new(key),
+            migrations,
             watch: Mutex::default(),
-        })))
+        }))
     }
 
     /// Names nodes.
@@ -129,6 +176,17 @@ impl<C: Cluster> ProjectionStore<C> {
         self.read(&node)
     }
 
+    /// Where the cursor stands, and the mark of the step that was written last.
+    pub async fn last_step(&self) -> Result<(Cursor, Option<Mark>), ProjectionError> {
+        let node = self.0.cluster.network_node().await?;
+        Ok((self.read(&node)?, node.mark()))
+    }
+
+    /// The name that this writer goes by.
+    pub fn writer(&self) -> &WriterName {
+        &self.0.writer
+    }
+
     /// Writes a step: facts, and the cursor that tells of them, in one transaction, once.
     ///
     /// An error leaves open whether it stands, or will: ask the cursor, and go on from there. Whatever it
@@ -139,7 +197,7 @@ impl<C: Cluster> ProjectionStore<C> {
         after: &Cursor,
         facts: Mutation,
     ) -> Result<StepOutcome, ProjectionError> {
-        let mark = mark(&self.0.writer);
+        let mark = Mark::new(&self.0.writer);
         let mut expected = self.expected();
         before.expect(&mut expected);
         let mut mutation = facts;
@@ -224,22 +282,28 @@ impl<C: Cluster> ProjectionStore<C> {
         }
     }
 
+    fn version(&self) -> u32 {
+        schema::newest(self.0.migrations)
+    }
+
     /// What every write asks for: that what was opened still stands there, in the schema known here.
     fn expected(&self) -> Expected {
         let mut expected = Expected::default();
         expected.push(p::NETWORK, Some(self.0.network.as_str().into()));
-        expected.push(p::SCHEMA_VERSION, Some(i64::from(schema::VERSION).into()));
+        expected.push(p::SCHEMA_VERSION, Some(i64::from(self.version()).into()));
         expected.push(p::UID_KEY, Some(self.0.region.key().to_text().into()));
         expected
     }
 
     /// The cursor of a network node, which has to be the one that was opened.
     fn read(&self, node: &NetworkNode) -> Result<Cursor, ProjectionError> {
-        match Standing::of(node, &self.0.network)? {
+        match Standing::of(node, &self.0.network, self.version())? {
             Standing::Empty => Err(ProjectionError::Gone("it is empty".to_owned())),
-            Standing::At { version, .. } if version != schema::VERSION => Err(ProjectionError::Gone(
-                format!("its schema version is {version}, not {}", schema::VERSION),
-            )),
+            Standing::Clearing { by } => Err(ProjectionError::Clearing { by }),
+            Standing::At { version, .. } if version != self.version() => Err(ProjectionError::Gone(format!(
+                "its schema version is {version}, not {}",
+                self.version()
+            ))),
             Standing::At { key, .. } if key != self.0.region.key() => {
                 Err(ProjectionError::Gone("it was cleared and made again".to_owned()))
             }
@@ -252,10 +316,10 @@ impl<C: Cluster> ProjectionStore<C> {
         &self,
         node: &NetworkNode,
         before: &Cursor,
-        mark: &str,
+        mark: &Mark,
     ) -> Result<Option<StepOutcome>, ProjectionError> {
         let cursor = self.read(node)?;
-        if node.applied_by.as_deref() == Some(mark) {
+        if node.applied_by.as_deref() == Some(mark.as_str()) {
             return Ok(Some(StepOutcome::Won));
         }
         Ok((cursor != *before).then_some(StepOutcome::Lost(cursor)))
@@ -277,19 +341,22 @@ impl<C: Cluster> ProjectionStore<C> {
     }
 }
 
-/// A text that no other step has, which people can read.
-fn mark(writer: &WriterName) -> String {
-    format!("{writer} {}", uuid::Uuid::new_v4().simple())
-}
-
 /// Whose a Dgraph is.
 enum Standing {
     Empty,
-    At { version: u32, key: UidKey },
+    /// Somebody takes everything away.
+    Clearing {
+        by: String,
+    },
+    At {
+        version: u32,
+        key: UidKey,
+    },
 }
 
 impl Standing {
-    fn of(node: &NetworkNode, ours: &NetworkName) -> Result<Self, ProjectionError> {
+    /// By a network node, where the schema is known up to a version.
+    fn of(node: &NetworkNode, ours: &NetworkName, known: u32) -> Result<Self, ProjectionError> {
         let (version, key) = match (&node.network, node.schema_version, &node.uid_key) {
             (None, None, None) if node.applied_by.is_none() => return Ok(Self::Empty),
             (Some(network), _, _) if network != ours.as_str() => {
@@ -298,6 +365,11 @@ impl Standing {
                     ours: ours.to_string(),
                 });
             }
+            (Some(_), Some(schema::CLEARING), _) => {
+                let mark = node.mark();
+                let by = mark.as_ref().map_or("", Mark::writer).to_owned();
+                return Ok(Self::Clearing { by });
+            }
             (Some(_), Some(version), Some(key)) => (version, key),
             _ => {
                 return Err(ProjectionError::Damaged(
@@ -305,10 +377,10 @@ impl Standing {
                 ));
             }
         };
-        if version > schema::VERSION {
+        if version > known {
             return Err(ProjectionError::NewerSchema {
                 found: version,
-                known: schema::VERSION,
+                known,
             });
         }
         let key = UidKey::from_text(key)
@@ -322,14 +394,21 @@ async fn prepare<C: Cluster>(
     cluster: &C,
     network: &NetworkName,
     writer: &WriterName,
+    migrations: &[Migration],
 ) -> Result<UidKey, ProjectionError> {
     loop {
         let node = cluster.network_node().await?;
-        let (version, known) = match Standing::of(&node, network)? {
+        let (version, known) = match Standing::of(&node, network, schema::newest(migrations))? {
             Standing::Empty => (0, None),
+            // It was interrupted: who began it ends it.
+            Standing::Clearing { by } if by == writer.as_str() => {
+                clear(cluster, network, writer).await?;
+                continue;
+            }
+            Standing::Clearing { by } => return Err(ProjectionError::Clearing { by }),
             Standing::At { version, key } => (version, Some(key)),
         };
-        let Some(migration) = schema::pending(version).first() else {
+        let Some(migration) = schema::pending(migrations, version).first() else {
             return known.ok_or_else(|| ProjectionError::Damaged("it has no uidKey".to_owned()));
         };
         cluster.alter(&migration.schema()).await.map_err(busy)?;
@@ -356,7 +435,7 @@ async fn prepare<C: Cluster>(
             Value::Integer(migration.to.into()),
         );
         // No step of an older writer is committed beside it.
-        mutation.set(NETWORK_NODE, p::APPLIED_BY, mark(writer));
+        mutation.set(NETWORK_NODE, p::APPLIED_BY, Mark::new(writer).as_str());
         match write_leased(cluster, &expected, &mutation).await {
             Ok(attempt) if attempt.applied => {
                 tracing::info!(version = migration.to, "dgraph has a new schema version");
@@ -375,7 +454,7 @@ const BUSY: [&str; 3] = [
     "indexing in progress",
 ];
 
-fn busy(error: DgraphError) -> ProjectionError {
+pub(super) fn busy(error: DgraphError) -> ProjectionError {
     match error {
         DgraphError::Refused { message, .. } if BUSY.iter().any(|text| message.contains(text)) => {
             ProjectionError::SchemaBusy(message)
@@ -393,7 +472,7 @@ const LEASE: u64 = 1 << 58;
 
 /// Writes; leases the uids first where Dgraph does not know them yet: a new cluster, or one whose zero lost
 /// its memory.
-async fn write_leased<C: Cluster>(
+pub(super) async fn write_leased<C: Cluster>(
     cluster: &C,
     expected: &Expected,
     mutation: &Mutation,

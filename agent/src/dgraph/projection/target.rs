@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::time::Duration;
 
+use honeygraph_chain::fork::BlockReference;
 use honeygraph_chain::{BlockNumber, BlockRange};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -12,10 +13,11 @@ use super::claim::ClaimOutcome;
 use super::cursor::Cursor;
 use super::error::ProjectionError;
 use super::facts::{BlockRow, CheckpointRow};
+use super::mark::Mark;
 use super::region::Region;
-use super::replacement::StoredState;
+use super::replacement::{StoredPath, StoredState};
 use super::schema::predicate as p;
-use super::store::{ProjectionStore, StepOutcome};
+use super::store::{ProjectionStore, StepOutcome, WriterName};
 use super::verify::{BlockNode, StoodBlock, StoodCheckpoint};
 use crate::dgraph::client::{DgraphClient, Mutation, Query, Reading, Uid};
 
@@ -26,6 +28,12 @@ pub trait Target: std::fmt::Debug + Send + Sync + 'static {
 
     /// Where it stands.
     fn cursor(&self) -> impl Future<Output = Result<Cursor, ProjectionError>> + Send;
+
+    /// Where it stands, and the mark of the step that was written last.
+    fn last_step(&self) -> impl Future<Output = Result<(Cursor, Option<Mark>), ProjectionError>> + Send;
+
+    /// The name that this writer goes by.
+    fn writer(&self) -> &WriterName;
 
     /// Writes facts and moves the cursor, if it stands at `before`.
     fn write(
@@ -43,11 +51,12 @@ pub trait Target: std::fmt::Debug + Send + Sync + 'static {
         longest: Duration,
     ) -> impl Future<Output = Result<ClaimOutcome, ProjectionError>> + Send;
 
-    /// A page of the nodes of the state, by their uids, from the one after `after` on; empty at the end.
+    /// A page of the nodes of the state, by their uids, from the one after `after` on; empty at the end. Without
+    /// their values: those of a page may be of any size.
     fn state_nodes(
         &self,
         after: Uid,
-    ) -> impl Future<Output = Result<Vec<StoredState>, ProjectionError>> + Send;
+    ) -> impl Future<Output = Result<Vec<StoredPath>, ProjectionError>> + Send;
 
     /// Those of some nodes of the state that stand there.
     fn state_of(
@@ -60,6 +69,12 @@ pub trait Target: std::fmt::Debug + Send + Sync + 'static {
         &self,
         range: BlockRange,
     ) -> impl Future<Output = Result<Vec<StoodBlock>, ProjectionError>> + Send;
+
+    /// The hashes that stand on the nodes of the blocks of a range, where they can be read.
+    fn block_hashes(
+        &self,
+        range: BlockRange,
+    ) -> impl Future<Output = Result<Vec<BlockReference>, ProjectionError>> + Send;
 
     /// What stands on the nodes of checkpoints at the blocks of a range.
     fn checkpoints(
@@ -81,6 +96,20 @@ pub trait Target: std::fmt::Debug + Send + Sync + 'static {
 
 /// Nodes of the state on a page.
 const PAGE: usize = 1_000;
+
+#[derive(Deserialize)]
+struct PathRow {
+    uid: String,
+    #[serde(rename = "state.path", default)]
+    path: String,
+}
+
+#[derive(Deserialize)]
+struct HashRow {
+    uid: String,
+    #[serde(rename = "blockHash")]
+    hash: Option<String>,
+}
 
 #[derive(Deserialize)]
 struct StateRow {
@@ -242,6 +271,14 @@ impl Target for ProjectionStore<DgraphClient> {
         Self::cursor(self).await
     }
 
+    async fn last_step(&self) -> Result<(Cursor, Option<Mark>), ProjectionError> {
+        Self::last_step(self).await
+    }
+
+    fn writer(&self) -> &WriterName {
+        Self::writer(self)
+    }
+
     async fn write(
         &self,
         before: &Cursor,
@@ -260,15 +297,20 @@ impl Target for ProjectionStore<DgraphClient> {
         Self::claim(self, before, blocks, longest).await
     }
 
-    async fn state_nodes(&self, after: Uid) -> Result<Vec<StoredState>, ProjectionError> {
+    async fn state_nodes(&self, after: Uid) -> Result<Vec<StoredPath>, ProjectionError> {
         let text = format!(
-            "{{ rows(func: has({}), first: {PAGE}, after: {after}) {{ uid {} {} }} }}",
+            "{{ rows(func: has({}), first: {PAGE}, after: {after}) {{ uid {} }} }}",
             p::STATE_PATH,
-            p::STATE_PATH,
-            p::STATE_VALUE
+            p::STATE_PATH
         );
-        let rows: Vec<StateRow> = rows(self, text).await?;
-        rows.into_iter().map(StateRow::into_stored).collect()
+        let rows: Vec<PathRow> = rows(self, text).await?;
+        let stored = rows.into_iter().map(|row| {
+            Ok(StoredPath {
+                uid: row.uid.parse()?,
+                path: row.path,
+            })
+        });
+        stored.collect()
     }
 
     async fn state_of(&self, nodes: &[Uid]) -> Result<Vec<StoredState>, ProjectionError> {
@@ -309,6 +351,30 @@ impl Target for ProjectionStore<DgraphClient> {
         for row in rows::<StoredBlockRow>(self, text).await? {
             let number = numbers.get(&row.uid.parse()?);
             stood.extend(number.and_then(|number| row.into_stood(*number)));
+        }
+        Ok(stood)
+    }
+
+    async fn block_hashes(&self, range: BlockRange) -> Result<Vec<BlockReference>, ProjectionError> {
+        let region = Self::region(self);
+        let numbers: BTreeMap<Uid, BlockNumber> = range
+            .iter()
+            .map(|number| (region.block(number), number))
+            .collect();
+        let text = format!(
+            "{{ rows(func: uid({})) {{ uid {} }} }}",
+            uid_list(numbers.keys().copied()),
+            p::BLOCK_HASH
+        );
+        let mut stood = Vec::new();
+        for row in rows::<HashRow>(self, text).await? {
+            let number = numbers.get(&row.uid.parse()?).copied();
+            let hash = row.hash.and_then(|hash| hash.parse().ok());
+            stood.extend(
+                number
+                    .zip(hash)
+                    .map(|(number, hash)| BlockReference { number, hash }),
+            );
         }
         Ok(stood)
     }

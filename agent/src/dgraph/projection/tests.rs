@@ -3,16 +3,22 @@
 use std::sync::Arc;
 
 use honeygraph_chain::block::{Block, HashedBlock};
+use honeygraph_chain::quorum::{VoterId, Voters};
 use honeygraph_chain::{BlockNumber, BlockRange, Operation, Operations, Path};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::model::Model;
 use super::region::NETWORK_NODE;
 use super::schema::predicate as p;
+use super::weight::StateLimits;
 use super::*;
 use crate::dgraph::client::Value;
+use crate::dgraph::job::{Jobs, Order};
 use crate::ingest::{LastIndex, SourceCursor, SourceEvent, SourceEventKind};
-use crate::replica::{FetchedBlock, HistoryOutcome, Replica, ReplicaSettings};
-use crate::test_chain::{Home, at, chain, settings};
+use crate::replica::{FetchedBlock, HistoryOutcome, Replica, ReplicaSettings, ReplicaStatus};
+use crate::store::{Store, StoreSettings};
+use crate::test_chain::{Checkpoint, Home, at, chain, settings};
 
 /// A log of the first blocks of the chain of the vectors.
 fn log(home: &Home, blocks: usize) -> Replica {
@@ -32,13 +38,21 @@ fn extend(replica: &mut Replica, blocks: &[FetchedBlock]) {
 type OnModel = Projection<ProjectionStore<Model>>;
 
 async fn projection(model: &Model, log: &Replica, writers: Writers) -> OnModel {
-    let writer = "w".parse().unwrap();
+    projection_by("w", model, log, writers).await
+}
+
+async fn projection_by(writer: &str, model: &Model, log: &Replica, writers: Writers) -> OnModel {
+    projection_of(writer, model, log.store().clone(), writers).await
+}
+
+async fn projection_of(writer: &str, model: &Model, log: Store, writers: Writers) -> OnModel {
+    let writer = writer.parse().unwrap();
     let store = ProjectionStore::open(model.clone(), &"spkcc".parse().unwrap(), &writer).await;
     let settings = ProjectionSettings {
         step_blocks: 40,
         writers,
     };
-    Projection::new(Arc::new(store.unwrap()), log.store().clone(), settings)
+    Projection::new(Arc::new(store.unwrap()), log, settings)
 }
 
 /// Goes on until there is nothing to do; gives what happened on the way.
@@ -172,6 +186,108 @@ fn what_is_filled_equals_the_log_and_every_edit_is_found_and_mended() {
     });
 }
 
+/// Takes the state away that the cursor names, so that it has to be written anew.
+fn forget_state(model: &Model) {
+    model.tamper(NETWORK_NODE, p::STATE_BLOCK, vec![]);
+}
+
+#[test]
+fn a_page_of_a_sweep_that_was_not_written_is_swept_again() {
+    block_on(async {
+        let home = Home::new();
+        let log = log(&home, 150);
+        let model = Model::new(8);
+        let mut projection = projection(&model, &log, Writers::One).await;
+        catch_up(&mut projection).await;
+        // More than a page of nodes that are not of the state.
+        for stray in 9_000..9_070 {
+            model.tamper(Uid(stray), p::STATE_PATH, vec!["no/such".into()]);
+            model.tamper(Uid(stray), p::STATE_VALUE, vec!["1".into()]);
+        }
+        forget_state(&model);
+        projection.forget_cursor();
+        assert_eq!(projection.advance().await.unwrap(), Progress::Moved);
+        model.lose_writes(true);
+        projection.advance().await.unwrap_err();
+        model.lose_writes(false);
+        projection.forget_cursor();
+        catch_up(&mut projection).await;
+        assert_eq!(compare(&projection, Mend::No).await, [""; 0]);
+    });
+}
+
+#[test]
+fn a_burst_that_changed_too_much_makes_the_state_be_written_anew() {
+    block_on(async {
+        let home = Home::new();
+        let mut log = log(&home, 150);
+        let model = Model::new(14);
+        let mut projection = projection(&model, &log, Writers::One).await;
+        catch_up(&mut projection).await;
+        for (nodes, bytes, is_too_much) in
+            [(20, 1 << 20, true), (10_000, 100, true), (10_000, 1 << 20, false)]
+        {
+            projection.limits = StateLimits { nodes, bytes };
+            let height = log.position().unwrap().state_height;
+            let first = chain()
+                .blocks
+                .iter()
+                .position(|block| block.block.number() > height)
+                .unwrap();
+            extend(&mut log, &chain().blocks[first..first + 20]);
+            let before = model.values(NETWORK_NODE, p::STATE_BLOCK);
+            projection.forget_cursor();
+            assert_eq!(projection.advance().await.unwrap(), Progress::Moved);
+            // The blocks stand there at once.
+            assert_eq!(
+                projection.cursor().unwrap().applied.unwrap().number,
+                at(first + 19)
+            );
+            assert_eq!(model.values(NETWORK_NODE, p::STATE_BLOCK) == before, is_too_much);
+            let written = projection.state_nodes_written();
+            catch_up(&mut projection).await;
+            assert_eq!(projection.state_nodes_written() != written, is_too_much);
+            assert_eq!(compare(&projection, Mend::No).await, [""; 0]);
+        }
+    });
+}
+
+#[test]
+fn who_knows_less_of_a_checkpoint_corrects_nobody() {
+    block_on(async {
+        let (home, other_home) = (Home::new(), Home::new());
+        let log = log(&home, 150);
+        drop(self::log(&other_home, 150));
+        let (lesser, mut writer, _) = Store::open(
+            &other_home.directory.path().join("data"),
+            &StoreSettings::default(),
+        )
+        .unwrap();
+        let mut record = lesser.view().checkpoint(at(99)).unwrap().unwrap();
+        assert!(record.state_digest.is_some() && record.block_hash.is_some());
+        (record.state_digest, record.block_hash) = (None, None);
+        let mut transaction = writer.begin();
+        transaction.put_checkpoint(&record).unwrap();
+        transaction.commit().unwrap();
+
+        let model = Model::new(13);
+        let mut less = projection_of("less", &model, lesser, Writers::Several).await;
+        catch_up(&mut less).await;
+        let mut more = projection_by("more", &model, &log, Writers::Several).await;
+        catch_up(&mut more).await;
+        let found = compare(&more, Mend::Yes).await;
+        assert_eq!(found, [format!("checkpoint {}: differs", at(99))]);
+        for projection in [&less, &more] {
+            assert_eq!(compare(projection, Mend::No).await, [""; 0]);
+        }
+        // Where something else is wrong, what others know is not lost with it.
+        let node = less.target.region().block(at(99));
+        model.tamper(node, p::OPERATIONS, vec!["[1]".into()]);
+        compare(&less, Mend::Yes).await;
+        assert_eq!(compare(&more, Mend::No).await, [""; 0]);
+    });
+}
+
 #[test]
 fn history_that_is_fetched_later_is_written_too() {
     block_on(async {
@@ -225,7 +341,7 @@ fn a_cluster_of_ones_own_that_contradicts_is_taken_back_and_filled_again() {
         let model = Model::new(4);
         catch_up(&mut projection(&model, &other, Writers::One).await).await;
 
-        let mut shared = projection(&model, &log, Writers::Several).await;
+        let mut shared = projection_by("another", &model, &log, Writers::Several).await;
         let told = shared.advance().await.unwrap();
         assert!(matches!(told, Progress::Mismatch { .. }), "{told:?}");
 
@@ -266,6 +382,18 @@ fn a_cluster_that_contradicts_again_and_again_is_left_alone() {
         let told = told.unwrap();
         assert!(matches!(told, Progress::Mismatch { .. }), "{told:?}");
     });
+}
+
+/// A source reports a checkpoint.
+fn report(log: &mut Replica, source: &str, checkpoint: &Checkpoint) {
+    let event = SourceEventKind::Checkpoint {
+        covered: checkpoint.block_num,
+        id: checkpoint.cid,
+        previous: None,
+    };
+    let source = source.parse().unwrap();
+    log.on_source(SourceEvent { source, event }, 1_700_000_000)
+        .unwrap();
 }
 
 /// A source sends a block.
@@ -345,6 +473,215 @@ fn a_fork_across_its_own_checkpoint_is_taken_back() {
             .iter()
             .filter(|((_, name), values)| name == p::FORK_ID && values[0] == fork.as_str().into());
         assert_eq!(orphans.count(), 60);
+    });
+}
+
+#[test]
+fn what_a_writer_of_several_wrote_itself_it_takes_back() {
+    block_on(async {
+        let (home, other_home) = (Home::new(), Home::new());
+        // Its log took blocks of a lying peer, which it has discarded since.
+        let other = other_log(&other_home, 150, 40);
+        let model = Model::new(9);
+        let mut ours = projection(&model, &other, Writers::Several).await;
+        catch_up(&mut ours).await;
+        let mut log = log(&home, 150);
+        let mut ours = projection(&model, &log, Writers::Several).await;
+        let step = ours.advance().await.unwrap();
+        assert!(matches!(step, Progress::Waiting { .. }), "{step:?}");
+        extend(&mut log, &chain().blocks[150..250]);
+        ours.forget_cursor();
+        let steps = catch_up(&mut ours).await;
+        assert!(
+            steps.iter().any(|step| matches!(step, Progress::Rewound { .. })),
+            "{steps:?}"
+        );
+        assert_eq!(compare(&ours, Mend::No).await, [""; 0]);
+    });
+}
+
+/// A log that heard of two forks after place 60, and follows the one that two sources send, not the one of the third.
+/// Both have as many blocks.
+fn log_of_forks(home: &Home, followed: &str, other: &str) -> Replica {
+    let mut log = home.started(ReplicaSettings {
+        kept_changes: 50,
+        ..settings()
+    });
+    for (source, fork) in [("one", followed), ("two", followed), ("four", other)] {
+        for place in 0..90 {
+            send(&mut log, source, &block_of_fork(fork, place));
+        }
+    }
+    log.settle().unwrap();
+    log
+}
+
+/// A block of one of the forks, which leave the chain after place 60.
+fn block_of_fork(fork: &str, place: usize) -> Block {
+    let mut own = chain().blocks[place].block.block().clone();
+    if place >= 60 {
+        let path = Path::from_slashed(&format!("of/{fork}/{place}"));
+        let data = serde_json::from_str("1").unwrap();
+        let operations = vec![Operation::Put { path, data }, Operation::WriteMarker];
+        own.operations = Operations::new(operations).unwrap();
+    }
+    own
+}
+
+#[test]
+fn a_fork_that_became_wrong_for_good_meanwhile_is_taken_back_by_who_wrote_it() {
+    block_on(async {
+        let home = Home::new();
+        let voters = ["one", "two", "three"].map(|voter| (VoterId(voter.to_owned()), 1));
+        let mut log = home.started(ReplicaSettings {
+            kept_changes: 50,
+            voters: Voters::new(voters),
+            ..settings()
+        });
+        for place in 0..90 {
+            send(&mut log, "one", &block_of_fork("left", place));
+        }
+        log.settle().unwrap();
+        let model = Model::new(10);
+        let mut ours = projection(&model, &log, Writers::Several).await;
+        catch_up(&mut ours).await;
+        let left = ours.cursor().unwrap().applied.unwrap();
+        // Dgraph is away while the fork loses, and what wins becomes irreversible.
+        for source in ["two", "three"] {
+            for fetched in &chain().blocks[..330] {
+                send(&mut log, source, fetched.block.block());
+            }
+        }
+        log.settle().unwrap();
+        for source in ["two", "three"] {
+            report(&mut log, source, &chain().checkpoints[1]);
+        }
+        let position = log.position().unwrap();
+        assert!(position.irreversible_block() > Some(at(60)), "{position:?}");
+        let mut others = projection_by("another", &model, &log, Writers::Several).await;
+        let told = others.advance().await.unwrap();
+        let Progress::Mismatch { block, ours: hash } = told else {
+            panic!("{told:?}")
+        };
+        assert_eq!(block, left);
+        assert_eq!(hash, Some(chain().blocks[89].block.hash()));
+        ours.forget_cursor();
+        catch_up(&mut ours).await;
+        assert_eq!(compare(&ours, Mend::No).await, [""; 0]);
+    });
+}
+
+#[test]
+fn two_nodes_on_forks_that_both_know_do_not_take_them_back_for_ever() {
+    block_on(async {
+        let (home, other_home) = (Home::new(), Home::new());
+        let logs = [
+            log_of_forks(&home, "left", "right"),
+            log_of_forks(&other_home, "right", "left"),
+        ];
+        let tips: Vec<_> = logs
+            .iter()
+            .map(|log| log.position().unwrap().state_block_hash.unwrap())
+            .collect();
+        assert_ne!(tips[0], tips[1]);
+        let model = Model::new(11);
+        let mut nodes = [
+            projection_by("first", &model, &logs[0], Writers::Several).await,
+            projection_by("second", &model, &logs[1], Writers::Several).await,
+        ];
+        let mut told = 0;
+        for _ in 0..5 {
+            for node in &mut nodes {
+                node.forget_cursor();
+                loop {
+                    match node.advance().await.unwrap() {
+                        Progress::Idle | Progress::Waiting { .. } => break,
+                        Progress::Mismatch { .. } => {
+                            told += 1;
+                            break;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+        assert!(told >= 3, "{told}");
+    });
+}
+
+#[test]
+fn blocks_that_come_back_stand_in_dgraph_once() {
+    block_on(async {
+        let home = Home::new();
+        let mut log = log(&home, 130);
+        let model = Model::new(12);
+        let mut projection = projection(&model, &log, Writers::One).await;
+        catch_up(&mut projection).await;
+        log.abandon_unproven(at(129)).unwrap();
+        let left = log.position().unwrap().state_height;
+        assert!(left < at(129));
+        projection.forget_cursor();
+        catch_up(&mut projection).await;
+        let of_forks = |model: &Model| {
+            let facts = model.facts().into_keys();
+            facts
+                .filter(|(_, name)| name == p::FORK_ID || name == p::FORK_TIP_HASH)
+                .count()
+        };
+        assert!(of_forks(&model) > 1);
+        let first = chain()
+            .blocks
+            .iter()
+            .position(|block| block.block.number() > left)
+            .unwrap();
+        extend(&mut log, &chain().blocks[first..130]);
+        projection.forget_cursor();
+        catch_up(&mut projection).await;
+        assert_eq!(of_forks(&model), 0);
+        assert_eq!(compare(&projection, Mend::No).await, [""; 0]);
+
+        // One that stayed is found and taken away, with its fork.
+        let again = projection.cursor().unwrap().applied.unwrap();
+        let region = *projection.target.region();
+        let node = region.orphan(again.hash);
+        let number = Value::Integer(again.number.get().cast_signed());
+        model.tamper(node, p::BLOCK_NUM, vec![number]);
+        model.tamper(node, p::BLOCK_HASH, vec![again.hash.to_string().into()]);
+        model.tamper(node, p::FORK_ID, vec!["x".into()]);
+        model.tamper(region.fork(again.hash), p::FORK_TIP_HASH, vec!["x".into()]);
+        let found = compare(&projection, Mend::Yes).await;
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(of_forks(&model), 0);
+    });
+}
+
+#[test]
+fn a_job_that_was_cancelled_mends_nothing_more() {
+    block_on(async {
+        let home = Home::new();
+        let log = log(&home, 130);
+        let model = Model::new(15);
+        let mut projection = projection(&model, &log, Writers::One).await;
+        catch_up(&mut projection).await;
+        let block = projection.target.region().block(at(3));
+        model.tamper(block, p::OPERATIONS, vec!["[1]".into()]);
+        let jobs = Jobs::default();
+        jobs.ask(Order::Verify { repair: true }).unwrap();
+        let (_sender, changes) = watch::channel(Arc::new(ReplicaStatus::default()));
+        let stop = CancellationToken::new();
+        // What is compared without a job tells of what it puts right.
+        let mut told = Vec::new();
+        projection
+            .follow(changes, &jobs, stop.clone(), |_, progress, _| {
+                let _ = jobs.cancel();
+                told.push(progress.as_ref().unwrap().clone());
+                if told.len() > 1 {
+                    stop.cancel();
+                }
+            })
+            .await;
+        assert_eq!(told, [Progress::Idle, Progress::Repaired { blocks: 1, nodes: 0 }]);
+        assert_eq!(jobs.last().unwrap().repaired, 0);
     });
 }
 

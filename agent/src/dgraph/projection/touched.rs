@@ -1,11 +1,13 @@
 //! Which nodes of the state a change touches.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use honeygraph_chain::canonical_json::JsonValue;
 use honeygraph_chain::operation::Operation;
+use honeygraph_chain::state::Leaf;
 use honeygraph_chain::{Operations, PathKey};
 
+use super::weight::{StateLimits, StateWeight};
 use crate::store::{StoreError, View};
 
 /// Depth of the leaves, and above, that have a node of their own: networks keep a member an account right
@@ -80,25 +82,60 @@ fn object_text(view: &View, key: &PathKey) -> Result<Option<Vec<u8>>, StoreError
     Ok(Some(text))
 }
 
-/// The next nodes of the state after a leaf, at most so many, with the last leaf looked at; none at the end.
+/// The next nodes of the state after a leaf, at most so many, with the last leaf looked at; none at the end. From leaf
+/// to leaf each node is among them once.
 pub(super) fn nodes_after(
     view: &View,
     after: Option<&PathKey>,
-    most: usize,
+    limits: StateLimits,
 ) -> Result<(BTreeSet<StateNode>, Option<PathKey>), StoreError> {
     let mut nodes = BTreeSet::new();
+    let mut weight = StateWeight::default();
     let from = after.cloned().unwrap_or_default();
+    let mut last = None;
+    // Objects above `after`, and whether they were among the nodes up to there.
+    let mut begun = BTreeMap::new();
     for row in view.leaves_from(&from) {
-        let (key, _) = row?;
+        let (key, leaf) = row?;
         if Some(&key) == after {
             continue;
         }
-        nodes.insert(StateNode::of_leaf(&key));
-        if nodes.len() >= most {
+        if !weight.add(weight_of(&key, &leaf), limits) && last.is_some() {
+            return Ok((nodes, last));
+        }
+        let node = StateNode::of_leaf(&key);
+        let is_begun = match (&node, after) {
+            (StateNode::Object(object), Some(after)) if after.is_at_or_below(object) => {
+                match begun.get(object) {
+                    Some(is_begun) => *is_begun,
+                    None => {
+                        let first = view.members(object)?.into_iter().next();
+                        let is_begun = first.is_some_and(|(first, _)| first <= *after);
+                        begun.insert(object.clone(), is_begun);
+                        is_begun
+                    }
+                }
+            }
+            _ => false,
+        };
+        if !is_begun {
+            nodes.insert(node);
+        }
+        if nodes.len() >= limits.nodes {
             return Ok((nodes, Some(key)));
         }
+        last = Some(key);
     }
     Ok((nodes, None))
+}
+
+/// About the bytes that a leaf takes where it stands in Dgraph.
+fn weight_of(key: &PathKey, leaf: &Leaf) -> usize {
+    let value = match leaf.value() {
+        JsonValue::String(text) => text.len(),
+        _ => 0,
+    };
+    key.as_bytes().len() + value
 }
 
 /// The nodes that the leaves of a change are kept in.
@@ -155,7 +192,6 @@ mod tests {
     use super::*;
     use crate::store::{Store, StoreSettings};
     use honeygraph_chain::Path;
-    use honeygraph_chain::state::Leaf;
 
     fn key(text: &str) -> PathKey {
         PathKey::from(&Path::from_slashed(text))
@@ -208,6 +244,47 @@ mod tests {
         assert_eq!(value, r#"{"y":2}"#);
         assert_eq!(StateNode::Object(key("a/c")).value(&view).unwrap(), None);
         assert_eq!(StateNode::Leaf(key("a/b")).value(&view).unwrap(), None);
+    }
+
+    #[test]
+    fn each_node_is_in_one_piece_whatever_is_cut() {
+        let leaves = [
+            ("a/b/deep/y", "2"),
+            ("a/b/deep/z/w", "3"),
+            ("a/b/x", "1"),
+            ("a/b/zz", "null"),
+            ("a/c/x", "4"),
+            ("balances/alice", "5"),
+            ("balances/bob", "\"0123456789012345678901234567890123456789\""),
+            ("balances/carol", "\"0123456789012345678901234567890123456789\""),
+            ("dex/1/a", "1"),
+            ("dex/1/b/c", "1"),
+            ("dex/1/d", "1"),
+        ];
+        let (_directory, view) = view_of(&leaves);
+        let all = touched_by_leaves(
+            leaves
+                .iter()
+                .map(|(path, _)| key(path))
+                .collect::<Vec<_>>()
+                .iter(),
+        );
+        for (nodes, bytes) in [(1, 1_000), (2, 1_000), (3, 1_000), (100, 1), (100, 60)] {
+            let (mut found, mut after, mut count) = (BTreeSet::new(), None, 0);
+            loop {
+                let limits = StateLimits { nodes, bytes };
+                let (piece, last) = nodes_after(&view, after.as_ref(), limits).unwrap();
+                assert!(piece.len() <= nodes);
+                count += piece.len();
+                found.extend(piece);
+                after = last;
+                if after.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(found, all, "{nodes} nodes, {bytes} bytes");
+            assert_eq!(count, all.len(), "{nodes} nodes, {bytes} bytes");
+        }
     }
 
     #[test]

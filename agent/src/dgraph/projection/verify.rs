@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::cursor::Cursor;
 use super::facts::{
-    BlockRow, CheckpointRow, clear_checkpoint, clear_node, clear_state, is_indexed, put_checkpoint, put_state,
+    BlockRow, CheckpointRow, clear_checkpoint, clear_node, clear_orphan, clear_state, is_indexed, put_state,
 };
 use super::region::Region;
-use super::replacement::{Judged, StoredState, judge};
+use super::replacement::{Judged, StoredPath, StoredState, judge};
+use super::runner::Writers;
 use super::touched::StateNode;
 use crate::dgraph::client::{Mutation, Uid};
 use crate::store::{StoreError, View};
@@ -182,6 +183,7 @@ pub(super) fn repair_blocks(
     range: BlockRange,
     blocks: Vec<StoodBlock>,
     checkpoints: Vec<StoodCheckpoint>,
+    writers: Writers,
 ) -> Result<Repair, StoreError> {
     let mut repair = Repair::default();
     let mut blocks: BTreeMap<BlockNumber, StoodBlock> =
@@ -196,7 +198,7 @@ pub(super) fn repair_blocks(
                 expected.put(region, &mut repair.facts)?;
             }
             Some(stood) => {
-                let mut differing = expected.differing(&stood.row);
+                let mut differing = expected.differing(&stood.row, writers);
                 if stood.number != Some(number) {
                     differing.push(super::schema::predicate::BLOCK_NUM);
                 }
@@ -223,14 +225,15 @@ pub(super) fn repair_blocks(
         let record = record?;
         let expected = CheckpointRow::of(&record);
         let stood = checkpoints.get(&region.checkpoint(record.block_num));
-        if stood.and_then(|stood| stood.row.as_ref()) != Some(&expected) {
+        let row = stood.and_then(|stood| stood.row.as_ref());
+        if !row.is_some_and(|row| expected.is_right(row)) {
             let reason = if stood.is_none() {
                 "not in Dgraph"
             } else {
                 "differs"
             };
             repair.differs(format_args!("checkpoint {}", record.block_num), reason);
-            put_checkpoint(region, &record, &mut repair.facts)?;
+            expected.put(region, row, &mut repair.facts)?;
             repair.blocks += 1;
         }
     }
@@ -238,7 +241,12 @@ pub(super) fn repair_blocks(
 }
 
 /// Compares nodes that say they are blocks with where blocks stand.
-pub(super) fn repair_stored_blocks(region: &Region, cursor: &Cursor, page: &[BlockNode]) -> Repair {
+pub(super) fn repair_stored_blocks(
+    view: &View,
+    region: &Region,
+    cursor: &Cursor,
+    page: &[BlockNode],
+) -> Result<Repair, StoreError> {
     let mut repair = Repair::default();
     let from = cursor.from.unwrap_or_default();
     let stands = |number: BlockNumber| {
@@ -257,10 +265,21 @@ pub(super) fn repair_stored_blocks(region: &Region, cursor: &Cursor, page: &[Blo
             .checked_sub(region.block(BlockNumber::default()).0)
             .and_then(|number| BlockNumber::try_from(number).ok())
             .is_some_and(|number| node.uid == region.block(number) && stands(number));
-        if is_canonical || is_orphan || is_of_block {
+        if is_canonical || is_of_block {
             continue;
         }
         let number = node.number.map_or("?".to_owned(), |number| number.to_string());
+        if let (true, Some(hash)) = (is_orphan, node.hash) {
+            if is_followed(view, node, stands)? {
+                repair.differs(
+                    format_args!("block {number}"),
+                    format!("node {} has it on a fork, too", node.uid),
+                );
+                clear_orphan(region, hash, &mut repair.facts);
+                repair.blocks += 1;
+            }
+            continue;
+        }
         repair.differs(
             format_args!("block {number}"),
             format!("node {} is no block of the log", node.uid),
@@ -268,7 +287,20 @@ pub(super) fn repair_stored_blocks(region: &Region, cursor: &Cursor, page: &[Blo
         clear_node(node.uid, &mut repair.facts);
         repair.blocks += 1;
     }
-    repair
+    Ok(repair)
+}
+
+/// Whether the log follows a block of a fork by now, and Dgraph too.
+fn is_followed(
+    view: &View,
+    node: &BlockNode,
+    stands: impl Fn(BlockNumber) -> bool,
+) -> Result<bool, StoreError> {
+    let Some(number) = node.number.filter(|number| stands(*number)) else {
+        return Ok(false);
+    };
+    let ours = view.block(number)?.map(|ours| ours.hash);
+    Ok(ours.is_some() && ours == node.hash)
 }
 
 /// Compares nodes that say they are checkpoints with those of the log.
@@ -311,7 +343,7 @@ pub(super) fn repair_stored_checkpoints(
 pub(super) fn repair_stored_state(
     view: &View,
     region: &Region,
-    page: &[StoredState],
+    page: &[StoredPath],
 ) -> Result<Repair, StoreError> {
     let mut repair = Repair::default();
     for stored in page {

@@ -8,6 +8,47 @@ use crate::store::{StoreError, View};
 /// committed, takes some times as much memory.
 const STEP_BYTES: usize = 16 << 20;
 
+/// How much of the state one step may write.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StateLimits {
+    /// Nodes.
+    pub nodes: usize,
+    /// Bytes of their values, the largest not counted: one alone is never too large.
+    pub bytes: usize,
+}
+
+impl StateLimits {
+    /// Of what follows the log; where more changed, the state is written anew, in pieces.
+    pub(super) const FOLLOWED: Self = Self {
+        nodes: 20_000,
+        bytes: STEP_BYTES,
+    };
+
+    /// Of a piece of so many nodes.
+    pub(super) const fn piece(nodes: usize) -> Self {
+        Self {
+            nodes,
+            bytes: STEP_BYTES,
+        }
+    }
+}
+
+/// Counts what a step is to write of the state.
+#[derive(Debug, Default)]
+pub(super) struct StateWeight {
+    bytes: usize,
+    largest: usize,
+}
+
+impl StateWeight {
+    /// Adds a value; whether all of them are still few enough.
+    pub(super) fn add(&mut self, bytes: usize, limits: StateLimits) -> bool {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.largest = self.largest.max(bytes);
+        self.bytes - self.largest <= limits.bytes
+    }
+}
+
 /// Whether blocks are too large to be written in one step; one alone never is.
 pub(super) fn is_heavy(view: &View, range: BlockRange) -> Result<bool, StoreError> {
     is_heavier(view, range, STEP_BYTES)

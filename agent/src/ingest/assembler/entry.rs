@@ -1,7 +1,9 @@
 //! One operation on its way into a block.
 
-use honeygraph_chain::{BlockNumber, JsonValue, Operation};
+use honeygraph_chain::{BlockNumber, Operation};
 use sha2::{Digest, Sha256};
+
+use crate::ingest::weight::weight_behind;
 
 /// Where an operation's running index comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,11 +26,7 @@ pub(super) struct Entry {
 impl Entry {
     /// Bytes it takes in memory, estimated.
     pub(super) fn weight(&self) -> usize {
-        let path = self
-            .operation
-            .path()
-            .map_or(0, |path| path.0.iter().map(|segment| segment.len() + 24).sum());
-        size_of::<Self>() + path + self.operation.data().map_or(0, weight_below)
+        size_of::<Self>() + weight_behind(&self.operation)
     }
 
     /// Whether another one says the same, whenever it was written.
@@ -44,23 +42,10 @@ impl Entry {
     }
 }
 
-fn weight_below(value: &JsonValue) -> usize {
-    let own = size_of::<JsonValue>();
-    match value {
-        JsonValue::String(text) => text.len(),
-        JsonValue::Array(items) => items.iter().map(|item| own + weight_below(item)).sum(),
-        JsonValue::Object(members) => members
-            .iter()
-            .map(|(key, member)| own + size_of::<String>() + key.len() + weight_below(member))
-            .sum(),
-        JsonValue::Null | JsonValue::Bool(_) | JsonValue::Number(_) => 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use honeygraph_chain::Path;
+    use honeygraph_chain::{JsonValue, Path};
 
     #[test]
     fn the_weight_counts_what_is_nested() {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use honeygraph_chain::BlockRange;
+use honeygraph_chain::peer::LocalFault;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING};
 use reqwest::{Method, StatusCode};
 use tokio::time::Instant;
@@ -28,6 +29,8 @@ pub struct BatchRequest<'a> {
     pub range: BlockRange,
     /// Time for the whole answer.
     pub timeout: Duration,
+    /// Bytes of blocks that there is room for: reading stops before more.
+    pub byte_limit: u64,
     /// Where what arrives is counted.
     pub traffic: &'a Traffic,
 }
@@ -48,6 +51,8 @@ pub struct FetchedBatch {
 pub enum BatchOutcome {
     /// A whole answer, its checksum right.
     Whole(BatchExtent),
+    /// Reading stopped at the byte limit; the blocks before it stand.
+    Stopped,
     /// A failure; the blocks before it are what arrived in order. None are left where the damage could be
     /// in any of them (a wrong checksum or count).
     Failed(FetchError),
@@ -65,10 +70,7 @@ impl PeerClient {
         let result = self
             .read_batch(peer, request, started + request.timeout, &mut batch)
             .await;
-        batch.outcome = match result {
-            Ok(extent) => BatchOutcome::Whole(extent),
-            Err(error) => BatchOutcome::Failed(error),
-        };
+        batch.outcome = result.unwrap_or_else(BatchOutcome::Failed);
         batch.elapsed = started.elapsed();
         batch
     }
@@ -79,8 +81,8 @@ impl PeerClient {
         request: BatchRequest<'_>,
         deadline: Instant,
         batch: &mut FetchedBatch,
-    ) -> Result<BatchExtent, FetchError> {
-        let (range, traffic) = (request.range, request.traffic);
+    ) -> Result<BatchOutcome, FetchError> {
+        let (range, traffic, limit) = (request.range, request.traffic, request.byte_limit);
         let mut decoder = BatchDecoder::new(request.network.clone(), range).map_err(FetchError::internal)?;
         let (from, to) = (range.start().to_string(), range.end().to_string());
         let url = peer.call(&["api", "sync", "blocks"], &[("from", &from), ("to", &to)]);
@@ -106,8 +108,15 @@ impl PeerClient {
             let new = batch.blocks.iter().skip(before);
             traffic.count_blocks(new.map(|block| block.bytes.len() as u64).sum());
             pushed.inspect_err(|error| forget_doubtful(error, &mut batch.blocks))?;
+            if decoder.block_bytes() as u64 > limit {
+                return if batch.blocks.is_empty() {
+                    Err(LocalFault::LimitTooLow { limit }.into())
+                } else {
+                    Ok(BatchOutcome::Stopped)
+                };
+            }
         }
-        Ok(decoder.finish()?)
+        Ok(BatchOutcome::Whole(decoder.finish()?))
     }
 }
 

@@ -99,11 +99,35 @@ impl PeerClient {
         number: BlockNumber,
         fork: Option<&str>,
     ) -> Result<ReportedBlock, FetchError> {
-        let text = number.to_string();
         let query: Vec<_> = fork.map(|fork| ("fork", fork)).into_iter().collect();
-        let url = peer.call(&["api", "query", "block", &text, "full"], &query);
-        let body = self.get_bytes(url, MAX_BLOCK_ANSWER).await?;
-        tokio::task::spawn_blocking(move || {
+        let read = self.block_within(peer, number, &query, MAX_BLOCK_ANSWER);
+        read.await.map(|(block, _)| block)
+    }
+
+    /// A block in that shape from the peer's canonical fork, and the bytes of the answer: at most `limit`, or as many
+    /// as such a block can have.
+    pub async fn small_block_by_number(
+        &self,
+        peer: &PeerUrl,
+        number: BlockNumber,
+        limit: u64,
+    ) -> Result<(ReportedBlock, u64), FetchError> {
+        self.block_within(peer, number, &[], limit.min(MAX_BLOCK_ANSWER))
+            .await
+    }
+
+    async fn block_within(
+        &self,
+        peer: &PeerUrl,
+        number: BlockNumber,
+        query: &[(&str, &str)],
+        limit: u64,
+    ) -> Result<(ReportedBlock, u64), FetchError> {
+        let text = number.to_string();
+        let url = peer.call(&["api", "query", "block", &text, "full"], query);
+        let body = self.get_bytes(url, limit).await?;
+        let bytes = body.len() as u64;
+        let block = tokio::task::spawn_blocking(move || {
             let block: FullBlock = serde_json::from_slice(&body).map_err(|_| PeerFault::Malformed)?;
             block.into_reported(number).map_err(|error| match error {
                 FullBlockError::WrongNumber { .. } => PeerFault::WrongNumber,
@@ -113,7 +137,8 @@ impl PeerClient {
         })
         .await
         .map_err(FetchError::internal)?
-        .map_err(FetchError::Peer)
+        .map_err(FetchError::Peer)?;
+        Ok((block, bytes))
     }
 
     /// The anchors of the checkpoints in `range`, ascending.

@@ -74,6 +74,66 @@ fn a_fork_across_a_checkpoint_is_named_with_the_last_block_it_shares() {
 }
 
 #[test]
+fn a_fork_is_followed_up_to_where_commits_are_held() {
+    let home = Home::new();
+    let mut replica = home.started(settings());
+    for (name, blocks) in [
+        ("one", 95),
+        ("other", 95),
+        ("two", 90),
+        ("three", 90),
+        ("four", 90),
+    ] {
+        send(&mut replica, name, 0..blocks);
+    }
+    let own = |place: usize| {
+        block_event(&Block {
+            operations: marked("stats/mark", 1.0),
+            ..chain().blocks[place].block.block().clone()
+        })
+    };
+    for place in 90..110 {
+        event(&mut replica, "two", own(place));
+    }
+    assert_eq!(replica.status().forks[0].tip.number, at(109));
+    replica.stop_at(Some(at(99)));
+    // Heavier now, and longer than the hold.
+    for name in ["three", "four"] {
+        event(&mut replica, name, own(90));
+    }
+    assert_eq!(replica.position().unwrap().state_height, at(99));
+    assert_eq!(replica.status().counters.reorganizations, 1);
+    replica.stop_at(None);
+    event(&mut replica, "three", own(91));
+    assert_eq!(replica.position().unwrap().state_height, at(109));
+    assert_eq!(replica.status().counters.reorganizations, 1);
+    assert_sound(&mut replica);
+}
+
+#[test]
+fn a_fork_that_breaks_the_state_is_no_reorganization() {
+    let home = Home::new();
+    let mut replica = home.started(settings());
+    send(&mut replica, "one", 0..40);
+    let broken = Block {
+        operations: marked("balances", 1.0),
+        ..chain().blocks[20].block.block().clone()
+    };
+    for name in ["two", "three"] {
+        send(&mut replica, name, 0..20);
+        event(&mut replica, name, block_event(&broken));
+    }
+    assert_equals_vectors(&replica, 39);
+    let status = replica.status();
+    assert_eq!(
+        (status.counters.reorganizations, status.counters.sources_set_aside),
+        (0, 2)
+    );
+    assert!(status.forks.is_empty());
+    assert_sound(&mut replica);
+}
+
+#[test]
 fn a_fork_below_the_irreversible_block_is_not_followed() {
     let home = Home::new();
     let voters = Voters::new([(VoterId("one".to_owned()), 1)]);

@@ -168,13 +168,20 @@ fn chained_on(replica: &Replica, count: usize) -> Vec<FetchedBlock> {
     blocks
 }
 
+/// The file of a delta document of the chain.
+fn delta_file(home: &Home, checkpoint: usize) -> (ContentId, std::path::PathBuf) {
+    let delta = &chain().checkpoints[checkpoint];
+    let name = format!("{}.json", delta.cid);
+    (delta.cid, home.file(&name, &delta.document.to_canonical()))
+}
+
 fn documents(home: &Home) -> StartDocuments {
     let checkpoints = &chain().checkpoints;
     StartDocuments {
         state: home.file("state.json", &checkpoints[2].document.to_canonical()),
         state_id: checkpoints[2].cid,
         prev_root: PreviousRoot::Known(chain().genesis.0),
-        deltas: vec![(checkpoints[3].cid, checkpoints[3].document.to_canonical())],
+        deltas: vec![delta_file(home, 3)],
         anchor: None,
     }
 }

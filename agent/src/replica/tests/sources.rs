@@ -38,6 +38,34 @@ fn blocks_above_a_gap_wait_for_it_to_be_filled() {
 }
 
 #[test]
+fn large_blocks_above_a_gap_are_held_up_to_their_bytes() {
+    let home = Home::new();
+    let mut replica = home.started(settings());
+    let place = |place: u64| chain().blocks[10].block.number().saturating_add(place);
+    for at in 0..200 {
+        let put = Operation::Put {
+            path: Path::from_slashed("large"),
+            data: JsonValue::String("x".repeat(4 << 20)),
+        };
+        let block = Block {
+            number: place(at),
+            previous_hash: chain().genesis.0,
+            operations: Operations::new(vec![put, Operation::WriteMarker]).unwrap(),
+        };
+        event(&mut replica, "one", block_event(&block));
+    }
+    let pending = &replica.sources[&source("one")].pending;
+    assert!(
+        pending.bytes() <= replica.settings.pending_bytes,
+        "{}",
+        pending.bytes()
+    );
+    // The newest are kept.
+    assert_eq!(pending.back().unwrap().number, place(199));
+    assert!(pending.len() > 5, "{}", pending.len());
+}
+
+#[test]
 fn a_source_whose_checkpoint_does_not_prove_is_told_and_taken_again() {
     let home = Home::new();
     let mut replica = home.started(settings());

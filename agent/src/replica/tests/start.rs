@@ -19,7 +19,8 @@ fn a_replica_starts_from_documents_and_backfills_behind() {
         replica.fill_history(&lie(300..400, 350)).unwrap(),
         HistoryOutcome::Rejected {
             at: at(399),
-            fault: PeerFault::CheckpointMismatch
+            fault: PeerFault::CheckpointMismatch,
+            is_certain: true,
         }
     );
     assert_eq!(
@@ -58,6 +59,37 @@ fn a_document_that_is_not_what_it_says_starts_nothing() {
         Err(StartError::Document { .. })
     ));
     assert_eq!(home_position(replica, &home), None);
+}
+
+#[test]
+fn more_deltas_than_the_schedule_has_start_nothing() {
+    let home = Home::new();
+    let deltas = vec![delta_file(&home, 0), delta_file(&home, 1)];
+    let (state_id, genesis) = &chain().genesis;
+    let documents = StartDocuments {
+        state: home.file("genesis.json", genesis),
+        state_id: *state_id,
+        prev_root: PreviousRoot::None,
+        deltas,
+        anchor: None,
+    };
+    let with_interval = |state_interval| ReplicaSettings {
+        schedule: CheckpointSchedule {
+            state_interval,
+            ..CheckpointSchedule::default()
+        },
+        ..settings()
+    };
+    let mut replica = home.open(with_interval(100));
+    let error = replica.start_from(&documents).unwrap_err().to_string();
+    assert!(
+        error.contains("2 deltas") && error.contains("at most 1"),
+        "{error}"
+    );
+    assert_eq!(replica.position(), None);
+    drop(replica);
+    let mut replica = home.open(with_interval(200));
+    assert_eq!(replica.start_from(&documents).unwrap(), at(199));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use honeygraph_chain::block::HashedBlock;
+use honeygraph_chain::interval::IntervalSet;
 use honeygraph_chain::peer::PeerId;
 use honeygraph_chain::{BlockNumber, ContentId};
 
@@ -64,7 +65,8 @@ pub fn import(
         let documents = documents.files.to_start(&found).ok_or(TransferError::NoStart)?;
         outcome.started_at = Some(replica.start_from(&documents)?);
     }
-    if let Some(first) = found.first_block
+    let is_started_here = outcome.started_at.is_some();
+    if let Some(first) = found.hanging.first()
         && let Some(position) = replica.position()
         && first < position.history_start
     {
@@ -80,6 +82,8 @@ pub fn import(
         replica,
         peer,
         height,
+        hanging: &found.hanging,
+        is_started_here,
         period: Vec::new(),
         period_bytes: 0,
         front: Vec::new(),
@@ -121,6 +125,10 @@ struct Taking<'replica> {
     peer: PeerId,
     /// Blocks up to this one are history, those above extend the chain.
     height: BlockNumber,
+    /// Blocks of history that are proven by what was there before.
+    hanging: &'replica IntervalSet,
+    /// Whether the store starts from this file.
+    is_started_here: bool,
     period: Vec<FetchedBlock>,
     period_bytes: usize,
     front: Vec<FetchedBlock>,
@@ -140,6 +148,10 @@ impl Taking<'_> {
             self.front.push(fetched);
             return Ok(());
         }
+        if !self.hanging.contains(number) {
+            self.left_out += 1;
+            return self.fill();
+        }
         let goes_on = self
             .period
             .last()
@@ -156,7 +168,15 @@ impl Taking<'_> {
         if record.block_num > self.height {
             return self.extend();
         }
-        self.replica.learn_checkpoints(std::slice::from_ref(record))?;
+        if self.is_started_here {
+            self.replica.learn_checkpoints(std::slice::from_ref(record))?;
+        } else if self.hanging.contains(record.block_num) {
+            // Its blocks prove it, but not the state after them.
+            self.replica.learn_checkpoints(&[CheckpointRecord {
+                state_digest: None,
+                ..record.clone()
+            }])?;
+        }
         self.fill()
     }
 
@@ -166,8 +186,15 @@ impl Taking<'_> {
 
     /// Hands over the period that was gathered.
     fn fill(&mut self) -> Result<(), TransferError> {
-        let period = std::mem::take(&mut self.period);
+        let mut period = std::mem::take(&mut self.period);
         self.period_bytes = 0;
+        // What is stored at its end proves the rest.
+        while period
+            .last()
+            .is_some_and(|last| self.replica.writer().have().contains(last.block.number()))
+        {
+            period.pop();
+        }
         let (Some(first), Some(last)) = (period.first(), period.last()) else {
             return Ok(());
         };
@@ -180,11 +207,15 @@ impl Taking<'_> {
         }
         match self.replica.fill_history(&period)? {
             HistoryOutcome::Stored => Ok(()),
-            HistoryOutcome::NeedsCheckpoints { range } => {
-                self.left_out += range.len();
+            HistoryOutcome::StoredFrom { first: lowest } => {
+                self.left_out += lowest.distance_from(first.block.number());
                 Ok(())
             }
-            HistoryOutcome::Rejected { at, fault } => Err(TransferError::Refused { block: at, fault }),
+            HistoryOutcome::NeedsCheckpoints { .. } | HistoryOutcome::NeedsDocument { .. } => {
+                self.left_out += period.len() as u64;
+                Ok(())
+            }
+            HistoryOutcome::Rejected { at, fault, .. } => Err(TransferError::Refused { block: at, fault }),
         }
     }
 
@@ -239,15 +270,15 @@ struct Documents {
     first: Option<Record>,
 }
 
-/// The full state in a file beside the store, which is removed in the end, and the deltas in memory.
+/// The full state and the deltas, in files beside the store that are removed in the end.
 struct DocumentFiles {
     state: Option<(ContentId, PathBuf)>,
-    deltas: Vec<(ContentId, Vec<u8>)>,
+    deltas: Vec<(ContentId, PathBuf)>,
 }
 
 impl Drop for DocumentFiles {
     fn drop(&mut self) {
-        if let Some((_, path)) = &self.state {
+        for (_, path) in self.state.iter().chain(&self.deltas) {
             let _ = std::fs::remove_file(path);
         }
     }
@@ -270,33 +301,38 @@ impl DocumentFiles {
 impl Documents {
     /// Reads up to the first record that belongs to no document; keeps the documents where they are wanted.
     fn read(reader: &mut RecordReader, directory: &Path, wanted: bool) -> Result<Self, TransferError> {
-        let path = directory.join("import-state.json.part");
-        let file_error = |error| TransferError::File {
-            path: path.clone(),
-            error,
-        };
         let state_id = reader.header().start.as_ref().map(|start| start.state);
         let mut files = DocumentFiles {
             state: None,
             deltas: Vec::new(),
         };
-        let mut file = None;
+        let mut open: Option<(File, PathBuf)> = None;
         let mut first = None;
         while let Some(record) = reader.next()? {
             match record {
                 Record::Document(_) | Record::Piece(_) if !wanted => {}
-                Record::Document(id) if Some(id) == state_id => {
-                    files.state = Some((id, path.clone()));
-                    file = Some(File::create(&path).map_err(file_error)?);
-                }
                 Record::Document(id) => {
-                    file = None;
-                    files.deltas.push((id, Vec::new()));
+                    let path = if Some(id) == state_id {
+                        let path = directory.join("import-state.json.part");
+                        files.state = Some((id, path.clone()));
+                        path
+                    } else {
+                        let path = directory.join(format!("import-{id}.json.part"));
+                        files.deltas.push((id, path.clone()));
+                        path
+                    };
+                    let file = File::create(&path).map_err(|error| TransferError::File {
+                        path: path.clone(),
+                        error,
+                    })?;
+                    open = Some((file, path));
                 }
-                Record::Piece(piece) => match (&mut file, files.deltas.last_mut()) {
-                    (Some(file), _) => file.write_all(&piece).map_err(file_error)?,
-                    (None, Some((_, document))) => document.extend_from_slice(&piece),
-                    (None, None) => return Err(reader.unusable("a piece of no document")),
+                Record::Piece(piece) => match &mut open {
+                    Some((file, path)) => file.write_all(&piece).map_err(|error| TransferError::File {
+                        path: path.clone(),
+                        error,
+                    })?,
+                    None => return Err(reader.unusable("a piece of no document")),
                 },
                 other => {
                     first = Some(other);

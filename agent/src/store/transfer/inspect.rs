@@ -5,9 +5,11 @@ use std::path::Path;
 
 use honeygraph_chain::block::HashedBlock;
 use honeygraph_chain::content_id::ContentHasher;
+use honeygraph_chain::interval::IntervalSet;
 use honeygraph_chain::{BlockNumber, ContentId};
 
 use super::format::{Header, Record, RecordReader};
+use super::hanging::Hanging;
 use super::{ImportOptions, ProgressFn, TransferError, TransferPart, TransferProgress};
 use crate::store::chain_walk::{ChainWalk, CheckpointFinding};
 use crate::store::{CheckpointRecord, View};
@@ -22,8 +24,8 @@ pub(super) struct Inspected {
     pub(super) header: Header,
     /// The records of the documents that a node starts from: the full state, and the last of all.
     pub(super) start: Option<(CheckpointRecord, CheckpointRecord)>,
-    /// The first block.
-    pub(super) first_block: Option<BlockNumber>,
+    /// The blocks that hang on what the store holds, or where it is empty all: it starts on the word of the file.
+    pub(super) hanging: IntervalSet,
 }
 
 /// A document that is being read.
@@ -46,9 +48,15 @@ struct Inspector<'caller> {
     delta_bytes: u64,
     /// Which block each document covers.
     covered: BTreeMap<ContentId, BlockNumber>,
-    first_block: Option<BlockNumber>,
+    hanging: Hanging,
+    /// What the store has.
+    have: IntervalSet,
+    /// Whether it has a state.
+    has_state: bool,
     /// The last checkpoint and the last block.
     last: (Option<BlockNumber>, Option<BlockNumber>),
+    /// Hash of the last block.
+    last_hash: Option<ContentId>,
     start: (Option<CheckpointRecord>, Option<CheckpointRecord>),
     trusted: Trusted,
     blocks: u64,
@@ -104,8 +112,11 @@ pub(super) fn inspect(
         open: None,
         delta_bytes: 0,
         covered: BTreeMap::new(),
-        first_block: None,
+        hanging: Hanging::default(),
+        have: view.have()?,
+        has_state: position.is_some(),
         last: (None, None),
+        last_hash: None,
         start: (None, None),
         trusted: Trusted::NotSeen,
         blocks: 0,
@@ -173,7 +184,6 @@ impl Inspector<'_> {
                         .unusable(format_args!("block {number} is out of order")));
                 }
                 self.last.1 = Some(number);
-                self.first_block = self.first_block.or(Some(number));
                 self.blocks += 1;
                 let block = HashedBlock::from_canonical(block.bytes)
                     .map_err(|error| self.reader.unusable(format_args!("block {number}: {error}")))?;
@@ -191,6 +201,11 @@ impl Inspector<'_> {
         self.walk
             .block(block)
             .map_err(|error| self.reader.unusable(format_args!("block {number}: {error}")))?;
+        self.hanging.block(number);
+        self.last_hash = Some(block.hash());
+        if !self.has_state {
+            self.hanging.proves_last();
+        }
         match self.view.block(number)? {
             Some(stored) if stored.hash != block.hash() => Err(TransferError::OtherChain {
                 reason: format!(
@@ -199,8 +214,48 @@ impl Inspector<'_> {
                     stored.hash
                 ),
             }),
-            _ => Ok(()),
+            Some(_) => {
+                self.hanging.proves_last();
+                Ok(())
+            }
+            None => {
+                if self.link_after(number)? == Some(block.hash()) {
+                    self.hanging.proves_last();
+                }
+                Ok(())
+            }
         }
+    }
+
+    /// What the stored block after one that is not stored links to.
+    fn link_after(&self, number: BlockNumber) -> Result<Option<ContentId>, TransferError> {
+        let next = number.next();
+        if !self.have.contains(next) {
+            return Ok(None);
+        }
+        let stored = self.view.block(next)?;
+        Ok(stored.map(|block| block.previous_hash(next)).transpose()?)
+    }
+
+    /// Whether a checkpoint proves its block, and whether the store proves it.
+    fn bind(&mut self, record: &CheckpointRecord, finding: &CheckpointFinding) -> Result<(), TransferError> {
+        let number = record.block_num;
+        if !self.has_state || self.last.1 != Some(number) {
+            return Ok(());
+        }
+        let is_proven = *finding == CheckpointFinding::Proven;
+        let known = self.view.checkpoint(number)?;
+        let knows_block = known
+            .as_ref()
+            .is_some_and(|known| known.block_hash.is_some() && known.block_hash == self.last_hash);
+        let is_named = known.is_some() || self.link_after(number)? == Some(record.state_hash);
+        if knows_block || (is_proven && is_named) {
+            self.hanging.proves_last();
+        }
+        if !knows_block && !is_proven {
+            self.hanging.cut();
+        }
+        Ok(())
     }
 
     fn checkpoint(&mut self, record: CheckpointRecord) -> Result<(), TransferError> {
@@ -243,6 +298,7 @@ impl Inspector<'_> {
                 ),
             });
         }
+        self.bind(&record, &finding)?;
         self.trust(&record, &finding)?;
         if let Some(start) = &self.reader.header().start {
             if record.state_hash == start.state {
@@ -330,7 +386,7 @@ impl Inspector<'_> {
         Ok(Inspected {
             header,
             start,
-            first_block: self.first_block,
+            hanging: self.hanging.finish(),
         })
     }
 }

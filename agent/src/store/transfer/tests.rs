@@ -7,6 +7,7 @@ use honeygraph_chain::{BlockNumber, BlockRange};
 use super::format::{BlockRecord, Record, RecordReader, RecordWriter};
 use super::*;
 use crate::replica::{Replica, StartDocuments};
+use crate::store::CheckpointRecord;
 use crate::store::check::check;
 use crate::test_chain::{Home, at, chain, settings};
 
@@ -160,13 +161,98 @@ fn parts_fill_gaps_and_extend_without_replacing() {
     );
 }
 
+/// A replica that started at the 400th block, from the full state at the 300th and the delta after it.
+fn started_late(home: &Home) -> Replica {
+    let (state, delta) = (&chain().checkpoints[2], &chain().checkpoints[3]);
+    let documents = StartDocuments {
+        state: home.file("state", &state.document.to_canonical()),
+        state_id: state.cid,
+        prev_root: PreviousRoot::Known(chain().genesis.0),
+        deltas: vec![(delta.cid, home.file("delta", &delta.document.to_canonical()))],
+        anchor: None,
+    };
+    let mut replica = home.open(settings());
+    assert_eq!(replica.start_from(&documents).unwrap(), at(399));
+    replica
+        .extend(&"a".parse().unwrap(), &chain().blocks[400..450])
+        .unwrap();
+    replica
+}
+
+#[test]
+fn history_that_hangs_on_nothing_that_is_stored_is_left_out() {
+    use honeygraph_chain::checkpoint::{CheckpointChain, DeltaWriter};
+    let (directory, path, _source, _home) = exported();
+    // Another period, right in itself, and nothing from there to where the store begins.
+    let mut delta = DeltaWriter::new(&CheckpointChain {
+        last_block: at(0).previous().unwrap(),
+        root: chain().genesis.0,
+        prev_root: PreviousRoot::None,
+        deltas: Vec::new(),
+    });
+    let mut link = chain().genesis.0;
+    let mut forged = std::collections::BTreeMap::new();
+    for place in 0..100 {
+        let mut block = chain().blocks[place].block.block().clone();
+        if place == 50 {
+            block.operations = chain().blocks[51].block.block().operations.clone();
+        }
+        block.previous_hash = link;
+        delta.push(&block.operations);
+        let block = HashedBlock::from(block);
+        link = block.hash();
+        forged.insert(block.number(), block.bytes().to_vec());
+    }
+    let id = delta.content_id(at(99)).unwrap();
+    let lie = directory.path().join("lie");
+    rewritten(&path, &lie, |record| match record {
+        Record::Block(block) if block.number <= at(99) => vec![Record::Block(BlockRecord {
+            bytes: forged[&block.number].clone(),
+            ..block
+        })],
+        Record::Checkpoint(record) if record.block_num == at(99) => {
+            vec![Record::Checkpoint(CheckpointRecord {
+                state_hash: id,
+                block_hash: Some(link),
+                ..record
+            })]
+        }
+        Record::Block(block) if block.number < at(400) => vec![],
+        Record::Checkpoint(record) if record.block_num == at(199) => vec![],
+        record => vec![record],
+    });
+    let home = Home::new();
+    let mut replica = started_late(&home);
+    let outcome = take(&mut replica, &lie, &options()).unwrap();
+    assert_eq!((outcome.new_blocks, outcome.left_out), (50, 100));
+    assert_eq!(outcome.state_height, at(499));
+    assert_eq!(replica.position().unwrap().history_start, at(400));
+    assert_eq!(replica.store().view().checkpoint(at(99)).unwrap(), None);
+
+    // Down to the full state everything hangs on the blocks that are stored. No document names the block of that:
+    // what is below it is taken where the store knows its hash.
+    let outcome = take(&mut replica, &path, &options()).unwrap();
+    assert_eq!((outcome.new_blocks, outcome.left_out), (100, 300));
+    let (_other, full) = full();
+    let known = full.store().view().checkpoint(at(299)).unwrap().unwrap();
+    replica.learn_checkpoints(&[known]).unwrap();
+    let outcome = take(&mut replica, &path, &options()).unwrap();
+    assert_eq!((outcome.new_blocks, outcome.left_out), (300, 0));
+    assert_eq!(replica.position().unwrap().history_start, at(0));
+    assert_sound(&replica);
+}
+
 #[test]
 fn stored_delta_documents_are_handed_on() {
     let home = Home::new();
     let mut source = home.open(settings());
     let deltas: Vec<_> = chain().checkpoints[..2]
         .iter()
-        .map(|checkpoint| (checkpoint.cid, checkpoint.document.to_canonical()))
+        .map(|checkpoint| {
+            let name = checkpoint.cid.to_string();
+            let path = home.file(&name, &checkpoint.document.to_canonical());
+            (checkpoint.cid, path)
+        })
         .collect();
     let (state_id, document) = &chain().genesis;
     let documents = StartDocuments {

@@ -1,18 +1,21 @@
 //! Starting with nothing: from the newest checkpoint that can be had, else from the genesis document.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use honeygraph_chain::checkpoint::{Anchor, DeltaDocument, PreviousRoot};
+use honeygraph_chain::network::CheckpointSchedule;
 use honeygraph_chain::peer::PeerId;
 use honeygraph_chain::quorum::{Agreement, VoterId, Voters};
 use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 
+use super::documents::read_delta;
 use super::{Done, SyncEngine};
 use crate::config::Start;
 use crate::peers::client::{DocumentTarget, PeerClient};
+use crate::peers::registry::KnownPeer;
 use crate::peers::{PeerSource, PeerUrl};
-use crate::replica::{ReplicaHandle, StartDocuments};
+use crate::replica::{DELTA_BYTES_MAX, ReplicaHandle, StartDocuments};
 
 /// Longest wait for the configured peers to be heard before the first attempt.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -34,15 +37,15 @@ pub(super) struct Boot {
     again_at: Option<Instant>,
 }
 
-/// Largest delta document that is read: 100 blocks of half a megabyte.
-const DELTA_BYTES_MAX: u64 = 64 << 20;
-
 /// What a start can be made from.
 #[derive(Debug, Clone)]
 struct Plan {
     trusted: Option<(BlockNumber, ContentId)>,
     anchor: Option<Anchor>,
+    /// Peers that are believed where nobody is a voter.
     peers: Vec<PeerUrl>,
+    /// Peers that are asked for documents, which their content ids prove: the configured ones first.
+    givers: Vec<PeerUrl>,
     gateways: Vec<PeerUrl>,
     /// The voters that are peers.
     voters: Vec<(VoterId, u32, PeerUrl)>,
@@ -50,9 +53,11 @@ struct Plan {
     only_genesis: bool,
     /// Whether a checkpoint that only a peer vouches for will do.
     may_trust_peers: bool,
+    /// Whether there is nobody who may have the documents of a checkpoint, now or later.
+    genesis_will_do: bool,
     directory: PathBuf,
     document_bytes_max: u64,
-    interval: u64,
+    schedule: CheckpointSchedule,
 }
 
 impl SyncEngine {
@@ -96,6 +101,18 @@ impl SyncEngine {
             .iter()
             .any(|(_, peer)| peer.source == PeerSource::Configured && peer.is_alive && peer.head().is_some());
         let has_voters = self.registry.voters().next().is_some();
+        let mut givers: Vec<_> = self
+            .registry
+            .iter()
+            .filter(|(_, peer)| peer.is_alive && peer.head().is_some())
+            .map(|(_, peer)| (peer.source, peer.url.clone()))
+            .collect();
+        givers.sort_by_key(|(source, _)| std::cmp::Reverse(*source));
+        let is_named = matches!(self.settings.start, Start::TrustedCheckpoint(_));
+        let is_empty = |peer: &KnownPeer| peer.is_alive && peer.head().is_none();
+        let genesis_will_do = !is_named
+            && self.settings.ipfs_gateways.is_empty()
+            && self.registry.iter().all(|(_, peer)| is_empty(peer));
         let plan = Plan {
             trusted,
             anchor: status.newest_agreed,
@@ -106,6 +123,7 @@ impl SyncEngine {
                 .filter(|(_, peer)| !has_configured || peer.source == PeerSource::Configured)
                 .map(|(_, peer)| peer.url.clone())
                 .collect(),
+            givers: givers.into_iter().map(|(_, url)| url).collect(),
             gateways: self.settings.ipfs_gateways.clone(),
             voters: self
                 .registry
@@ -123,9 +141,10 @@ impl SyncEngine {
             genesis,
             only_genesis,
             may_trust_peers: !has_voters && status.voters.is_single(),
+            genesis_will_do,
             directory: self.settings.documents_directory.clone(),
             document_bytes_max: self.settings.document_bytes_max,
-            interval: self.schedule().delta_interval,
+            schedule: self.schedule(),
         };
         self.boot.under_way = true;
         let (client, replica) = (self.client.clone(), self.replica.clone());
@@ -182,10 +201,10 @@ async fn start(client: &PeerClient, replica: &ReplicaHandle, plan: Plan) -> Resu
             .map_err(|gone| gone.to_string())?
             .map(|_| ())
             .map_err(|error| error.to_string()),
-        Err(reason) if plan.genesis.is_some() && plan.peers.is_empty() => {
+        Err(reason) if plan.genesis.is_some() && plan.genesis_will_do => {
             tracing::info!(
                 reason,
-                "no peer has the documents; starting from the genesis document"
+                "nobody has the documents; starting from the genesis document"
             );
             start_from_genesis(replica, &plan).await
         }
@@ -231,7 +250,7 @@ async fn newest_of_peers(client: &PeerClient, plan: &Plan) -> Option<(BlockNumbe
             continue;
         };
         let Some(head) = said.head else { continue };
-        let from = head.saturating_sub(plan.interval.saturating_mul(CHECKPOINTS_BACK));
+        let from = head.saturating_sub(plan.schedule.delta_interval.saturating_mul(CHECKPOINTS_BACK));
         let Ok(range) = BlockRange::new(from, head) else {
             continue;
         };
@@ -259,8 +278,8 @@ async fn fetch_documents(
     tokio::fs::create_dir_all(&plan.directory)
         .await
         .map_err(|error| format!("{}: {error}", plan.directory.display()))?;
-    let newest = fetch_document(client, plan, id).await?;
-    let bytes = read_delta(&newest).await?;
+    let newest = fetch_document(client, plan, id, plan.document_bytes_max).await?;
+    let bytes = read_delta(&newest, DELTA_BYTES_MAX).await?;
     let Some(bytes) = bytes.filter(|bytes| DeltaDocument::is_delta(bytes)) else {
         let documents = StartDocuments {
             state: newest,
@@ -272,16 +291,26 @@ async fn fetch_documents(
         return Ok(documents);
     };
     let document = DeltaDocument::parse(&bytes).map_err(|error| error.to_string())?;
-    let state = fetch_document(client, plan, document.root).await?;
+    let mut left = plan.document_bytes_max.saturating_sub(bytes.len() as u64);
+    drop(bytes);
+    let (count, most) = (document.chain.len() as u64, plan.schedule.deltas_max());
+    if count >= most {
+        return Err(format!(
+            "it names {count} deltas; the checkpoint schedule has at most {most} since a full state"
+        ));
+    }
+    let state = fetch_document(client, plan, document.root, plan.document_bytes_max).await?;
     let mut deltas = Vec::with_capacity(document.chain.len() + 1);
     for delta in &document.chain {
-        let path = fetch_document(client, plan, delta.hash).await?;
-        let bytes = read_delta(&path).await?;
-        let bytes =
-            bytes.ok_or_else(|| format!("delta {} has more than {DELTA_BYTES_MAX} bytes", delta.hash))?;
-        deltas.push((delta.hash, bytes));
+        let path = fetch_document(client, plan, delta.hash, DELTA_BYTES_MAX.min(left)).await?;
+        let size = tokio::fs::metadata(&path).await;
+        let size = size
+            .map_err(|error| format!("{}: {error}", path.display()))?
+            .len();
+        left = left.saturating_sub(size);
+        deltas.push((delta.hash, path));
     }
-    deltas.push((id, bytes));
+    deltas.push((id, newest));
     Ok(StartDocuments {
         state,
         state_id: document.root,
@@ -333,20 +362,16 @@ async fn previous_root(client: &PeerClient, plan: &Plan, number: BlockNumber, id
     }
 }
 
-/// Reads a document that is to be held in memory; none if it is larger than a delta is, as a full state may be.
-pub(super) async fn read_delta(path: &Path) -> Result<Option<Vec<u8>>, String> {
-    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
-    if tokio::fs::metadata(path).await.map_err(failed)?.len() > DELTA_BYTES_MAX {
-        return Ok(None);
-    }
-    tokio::fs::read(path).await.map(Some).map_err(failed)
-}
-
 /// Fetches one document from whoever has it: it is verified by content alone.
-async fn fetch_document(client: &PeerClient, plan: &Plan, id: ContentId) -> Result<PathBuf, String> {
+async fn fetch_document(
+    client: &PeerClient,
+    plan: &Plan,
+    id: ContentId,
+    max_bytes: u64,
+) -> Result<PathBuf, String> {
     let target = DocumentTarget {
         path: plan.directory.join(format!("{id}.json")),
-        max_bytes: plan.document_bytes_max,
+        max_bytes,
     };
     if content_id_of_file(target.path.clone())
         .await
@@ -355,7 +380,7 @@ async fn fetch_document(client: &PeerClient, plan: &Plan, id: ContentId) -> Resu
         return Ok(target.path);
     }
     let mut last = "no peer and no gateway is known".to_owned();
-    for url in &plan.peers {
+    for url in &plan.givers {
         match client.document(url, id, &target).await {
             Ok(_) => return Ok(target.path),
             Err(error) => last = format!("{url}: {error}"),

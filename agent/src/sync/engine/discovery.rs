@@ -8,6 +8,7 @@ use std::time::Instant;
 use honeygraph_chain::peer::{PeerId, Standing};
 use honeygraph_chain::planner::{Event, FetchKind, PeerProfile};
 use honeygraph_chain::{BlockNumber, BlockRange};
+use tokio::sync::oneshot;
 
 use super::unix_now;
 use super::{Done, SyncEngine, unix_now_ms};
@@ -64,7 +65,11 @@ pub(super) struct Heard {
     /// What makes of a peer on it one that is known.
     source: PeerSource,
     list: Result<PeerList, FetchError>,
+    waiting: Option<Waiting>,
 }
+
+/// Who waits for several lists, held by each that is still to come.
+pub(super) type Waiting = Arc<oneshot::Sender<usize>>;
 
 impl SyncEngine {
     /// Asks every peer what it has.
@@ -180,8 +185,9 @@ impl SyncEngine {
     }
 
     /// Looks for peers: at the honeycomb nodes, and in the lists of peers. Exchange is by pull.
-    pub(super) fn discover(&mut self) {
-        self.ask_honeycombs(self.settings.honeycomb_nodes.clone(), PeerSource::Honeycomb);
+    pub(super) fn discover(&mut self, waiting: Option<&Waiting>) {
+        let honeycombs = self.settings.honeycomb_nodes.clone();
+        self.ask_honeycombs(honeycombs, PeerSource::Honeycomb, waiting);
         let now = unix_now();
         let is_banned = |key: &PeerId| matches!(self.scores.get(key).standing(now), Standing::Banned { .. });
         let alive = self
@@ -190,7 +196,7 @@ impl SyncEngine {
             .filter(|(key, peer)| peer.is_alive && !is_banned(key))
             .map(|(key, peer)| (key.clone(), peer.url.clone()));
         for url in self.lists_asked.next(alive, Instant::now()) {
-            let client = self.client.clone();
+            let (client, waiting) = (self.client.clone(), waiting.cloned());
             self.tasks.spawn(async move {
                 let list = client.peers(&url).await;
                 let source = PeerSource::Discovered;
@@ -198,27 +204,49 @@ impl SyncEngine {
                     from: url,
                     source,
                     list,
+                    waiting,
                 })
             });
         }
     }
 
     /// Asks honeycomb nodes for the honeygraph nodes that they know.
-    pub(super) fn ask_honeycombs(&mut self, nodes: impl IntoIterator<Item = PeerUrl>, source: PeerSource) {
+    pub(super) fn ask_honeycombs(
+        &mut self,
+        nodes: impl IntoIterator<Item = PeerUrl>,
+        source: PeerSource,
+        waiting: Option<&Waiting>,
+    ) {
         for url in nodes {
-            let client = self.client.clone();
+            let (client, waiting) = (self.client.clone(), waiting.cloned());
             self.tasks.spawn(async move {
                 let list = client.honeygraph_peers(&url).await;
                 Done::Heard(Heard {
                     from: url,
                     source,
                     list,
+                    waiting,
                 })
             });
         }
     }
 
-    pub(super) fn on_heard(&mut self, heard: Heard) {
+    pub(super) fn on_heard(&mut self, mut heard: Heard) {
+        let waiting = heard.waiting.take();
+        self.take_list(heard);
+        if let Some(waiting) = waiting {
+            self.tell_peers(waiting);
+        }
+    }
+
+    /// Says how many peers are known, where no list is to come any more for the one who waits.
+    pub(super) fn tell_peers(&self, waiting: Waiting) {
+        if let Some(reply) = Arc::into_inner(waiting) {
+            let _ = reply.send(self.registry.len());
+        }
+    }
+
+    fn take_list(&mut self, heard: Heard) {
         let list = match heard.list {
             Ok(list) => list,
             Err(error) => {

@@ -18,7 +18,7 @@ use crate::replica::{FetchedBlock, ReplicaGone, ReplicaHandle};
 use crate::store::{Store, StoreError};
 use crate::sync::fetch::{Fetched, fetch_range, linked_of};
 use crate::wire::NetworkName;
-use crate::wire::batch::MAX_BATCH_BLOCKS;
+use crate::wire::batch::{MAX_BATCH_BLOCKS, MAX_BATCH_BYTES};
 
 /// Voters that are looked at at once.
 const LOOKED_AT_MAX: usize = 4;
@@ -252,6 +252,7 @@ impl Look {
                 network: &self.network,
                 range,
                 timeout: TIMEOUT,
+                byte_limit: MAX_BATCH_BYTES as u64,
                 // Blocks of forks fill no gap.
                 traffic: &Traffic::default(),
             };

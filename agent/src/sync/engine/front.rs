@@ -23,9 +23,9 @@ const PEERS_ASKED: usize = 5;
 /// A run that was handed over, and what became of it.
 #[derive(Debug)]
 pub(super) struct Handed {
-    run: Run,
-    range: BlockRange,
-    outcome: ExtendOutcome,
+    pub(super) run: Run,
+    pub(super) range: BlockRange,
+    pub(super) outcome: ExtendOutcome,
 }
 
 impl SyncEngine {
@@ -109,8 +109,7 @@ impl SyncEngine {
         let Handed { run, range, outcome } = handed;
         match outcome {
             ExtendOutcome::Accepted { applied, committed } => {
-                let taken = BlockRange::new(range.start(), applied.min(range.end()));
-                let taken = taken.map_or_else(|_| run.part(range), |taken| run.part(taken));
+                let taken = run.up_to(applied);
                 self.count_synced(&taken);
                 self.metrics
                     .count_sync_blocks(BlockOutcome::Committed, taken.blocks.len() as u64);
@@ -258,7 +257,7 @@ impl SyncEngine {
     }
 
     /// Names the peers whose earlier answers differ from blocks that stand now.
-    fn settle_blame(&mut self, run: &Run, committed: BlockNumber) {
+    pub(super) fn settle_blame(&mut self, run: &Run, committed: BlockNumber) {
         if self.ledger.is_empty() {
             return;
         }

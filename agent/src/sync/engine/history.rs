@@ -1,269 +1,266 @@
 //! Handing over blocks of the past: holes, and history behind the replica's start.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use honeygraph_chain::checkpoint::PreviousRoot;
-use honeygraph_chain::network::CheckpointKind;
-use honeygraph_chain::peer::PeerFault;
+use honeygraph_chain::peer::{PeerFault, PeerId};
 use honeygraph_chain::planner::Event;
-use honeygraph_chain::quorum::{Agreement, VoterId, Voters};
-use honeygraph_chain::{BlockNumber, BlockRange};
+use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 
 use super::front::{bytes_of, linked};
 use super::{Done, SyncEngine};
 use crate::metrics::BlockOutcome;
-use crate::replica::HistoryOutcome;
-use crate::store::CheckpointRecord;
+use crate::replica::{HistoryOutcome, ToldBlocks};
 use crate::sync::buffer::Run;
-use crate::wire::shapes::{CheckpointEntry, MAX_LISTED_CHECKPOINTS};
+use crate::sync::fetch::Fetched;
 
-/// Wait after checkpoints could not be learned.
-const LEARN_AGAIN_AFTER: Duration = Duration::from_secs(2);
-/// Peers that are asked for checkpoints of the past at once.
-const PEERS_ASKED: usize = 8;
+/// First and longest wait before blocks that nothing proves yet are looked at again.
+const AGAIN_AFTER: Duration = Duration::from_secs(2);
+const AGAIN_AFTER_MAX: Duration = Duration::from_mins(1);
 
 /// What goes on in the past.
 #[derive(Debug, Default)]
 pub(super) struct HistoryState {
     storing: bool,
-    learning: bool,
-    learn_after: Option<Instant>,
-    /// Runs that wait for checkpoints to be learned.
-    needs: Option<BlockRange>,
+    /// Something is being learned that proves blocks.
+    pub(super) learning: bool,
+    /// Runs that nothing proves yet, by their last block.
+    aside: BTreeMap<BlockNumber, Aside>,
+    /// Blocks of full states as most of the peers tell them, where nobody votes.
+    pub(super) told: ToldBlocks,
 }
 
-/// A run of the past that was handed over, and what became of it.
+/// When a run is looked at again.
+#[derive(Debug, Clone, Copy)]
+struct Aside {
+    until: Instant,
+    times: u32,
+}
+
+/// Blocks of the past in a row that were handed over, by whom they came from, and what became of them.
 #[derive(Debug)]
 pub(super) struct Stored {
-    run: Run,
+    parts: Vec<Run>,
     range: BlockRange,
     outcome: HistoryOutcome,
 }
 
+impl HistoryState {
+    fn is_aside(&self, end: BlockNumber, now: Instant) -> bool {
+        self.aside.get(&end).is_some_and(|aside| now < aside.until)
+    }
+
+    /// Goes on without a run for a while, longer each time.
+    fn set_aside(&mut self, end: BlockNumber, now: Instant) {
+        let times = self.aside.get(&end).map_or(0, |aside| aside.times);
+        let wait = AGAIN_AFTER.saturating_mul(1 << times.min(6)).min(AGAIN_AFTER_MAX);
+        let until = now + wait;
+        let times = times.saturating_add(1);
+        self.aside.insert(end, Aside { until, times });
+    }
+
+    /// Something is known that was not: every run is looked at again.
+    pub(super) fn on_learned(&mut self, learned: bool) {
+        self.learning = false;
+        if learned {
+            self.aside.clear();
+        }
+    }
+}
+
 impl SyncEngine {
     pub(super) fn hand_over_history(&mut self) {
-        if self.history.storing || self.history.learning {
+        if self.history.storing {
             return;
         }
-        if let Some(range) = self.history.needs {
-            if self
-                .history
-                .learn_after
-                .is_none_or(|after| Instant::now() >= after)
-            {
-                self.learn_checkpoints(range);
-            }
-            return;
-        }
-        let Some(run) = self.next_of_the_past() else {
+        let Some(parts) = self.next_of_the_past() else {
             return;
         };
-        let Some(range) = run.range() else { return };
-        let Some(blocks) = linked(&run) else {
+        let (Some(first), Some(last)) = (
+            parts.first().and_then(Run::range),
+            parts.last().and_then(Run::range),
+        ) else {
+            return;
+        };
+        let Ok(range) = BlockRange::new(first.start(), last.end()) else {
+            return;
+        };
+        let blocks: Option<Vec<_>> = parts.iter().map(linked).collect();
+        let Some(blocks) = blocks else {
             // Operations alone say nothing about the past.
             let (blamed, fault) = (Vec::new(), PeerFault::NotFound);
             return self.step(Event::RangeRejected { range, blamed, fault });
         };
         self.history.storing = true;
         self.step(Event::RangeVerified { range });
-        let replica = self.replica.clone();
+        let (replica, told) = (self.replica.clone(), self.history.told.clone());
         self.tasks.spawn(async move {
-            match replica.fill_history(blocks).await {
-                Ok(outcome) => Done::HistoryStored(Stored { run, range, outcome }),
+            match replica.fill_history(blocks.concat(), told).await {
+                Ok(outcome) => Done::HistoryStored(Stored {
+                    parts,
+                    range,
+                    outcome,
+                }),
                 Err(gone) => Done::Gone(gone),
             }
         });
     }
 
-    /// Takes a run out of the buffer whose last block's hash is fixed by something, together with the runs
-    /// right before it up to a period's start.
-    fn next_of_the_past(&mut self) -> Option<Run> {
+    /// Takes the highest run out of the buffer whose last block's hash is fixed by something and that is not set
+    /// aside, together with the runs right before it up to a period's start: a period that came in pieces is proven
+    /// as a whole.
+    fn next_of_the_past(&mut self) -> Option<Vec<Run>> {
         let status = self.status.borrow().clone();
         let position = status.position.as_ref()?;
         let schedule = position.schedule;
-        let start = self.buffer.iter().find_map(|run| {
+        let now = Instant::now();
+        let start = self.buffer.iter().rev().find_map(|run| {
             let range = run.range()?;
             let end = range.end();
             let fixed = end == position.state_height
                 || schedule.kind_at(end).is_some()
                 || status.have.contains(end.next());
-            (end <= position.state_height && fixed).then_some(range.start())
+            let due = end <= position.state_height && !self.history.is_aside(end, now);
+            (fixed && due).then_some(range.start())
         })?;
-        let mut run = self.buffer.take(start)?;
-        // A period that came in pieces is proven as a whole.
-        let period = schedule.period_of(run.range()?.start());
-        while let Some(before) = run
-            .range()?
-            .start()
-            .previous()
-            .filter(|before| period.contains(*before))
-        {
-            let Some(lower) = self
+        let mut parts = vec![self.buffer.take(start)?];
+        let mut start = start;
+        let period = schedule.period_of(start);
+        while let Some(before) = start.previous().filter(|before| period.contains(*before)) {
+            let lower = self
                 .buffer
                 .iter()
                 .filter_map(Run::range)
-                .find(|range| range.end() == before)
-            else {
-                break;
-            };
-            let lower = self.buffer.take(lower.start())?;
-            if lower.peer != run.peer {
-                // Two peers' blocks are judged apart, the later ones first.
-                self.buffer.put(lower);
-                break;
-            }
-            run.blocks.splice(0..0, lower.blocks);
+                .find(|range| range.end() == before);
+            let Some(lower) = lower else { break };
+            start = lower.start();
+            parts.insert(0, self.buffer.take(start)?);
         }
-        Some(run)
+        Some(parts)
     }
 
     pub(super) fn on_history_stored(&mut self, stored: Stored) {
         self.history.storing = false;
-        let Stored { run, range, outcome } = stored;
+        let Stored {
+            parts,
+            range,
+            outcome,
+        } = stored;
         match outcome {
-            HistoryOutcome::Stored => {
-                self.count_synced(&run);
-                self.metrics
-                    .count_sync_blocks(BlockOutcome::Committed, run.blocks.len() as u64);
-                self.needed_bytes += bytes_of(&run);
-                self.step(Event::RangeCommitted { range });
-            }
-            HistoryOutcome::NeedsCheckpoints { range } => {
-                self.buffer.put(run);
-                self.history.needs = Some(range);
-            }
-            HistoryOutcome::Rejected { at, fault } => {
-                self.metrics
-                    .count_sync_blocks(BlockOutcome::Refused, run.blocks.len() as u64);
-                tracing::warn!(peer = %run.peer, block = %at, %fault, "blocks of the past refused");
-                self.step(Event::RangeRejected {
-                    range,
-                    blamed: vec![run.peer],
-                    fault,
-                });
-            }
-        }
-    }
-
-    /// Asks peers for the checkpoints of the past: the voters where some are peers, and then only what most
-    /// of them agree on is taken.
-    fn learn_checkpoints(&mut self, around: BlockRange) {
-        self.history.learning = true;
-        let schedule = self.schedule();
-        let first = schedule.last_before(around.start()).unwrap_or_default();
-        let span = schedule
-            .delta_interval
-            .saturating_mul(MAX_LISTED_CHECKPOINTS as u64 - 1);
-        let range = BlockRange::starting_at(first, span);
-        // Sources keep no list of their past: the peers among the voters decide.
-        let weights = self.registry.voters().map(|(_, _, voter)| {
-            (
-                voter.clone(),
-                u32::try_from(self.settings.voters.weight(voter)).unwrap_or(u32::MAX),
-            )
-        });
-        let voters = Voters::new(weights);
-        let mut asked: Vec<_> = self
-            .registry
-            .voters()
-            .filter(|(_, peer, _)| peer.is_alive)
-            .map(|(_, peer, voter)| (Some(voter.clone()), peer.url.clone()))
-            .collect();
-        if asked.is_empty() {
-            let mut others: Vec<_> = self.registry.iter().filter(|(_, peer)| peer.is_alive).collect();
-            others.sort_by_key(|(_, peer)| std::cmp::Reverse(peer.source));
-            asked = others
-                .into_iter()
-                .map(|(_, peer)| (None, peer.url.clone()))
-                .collect();
-        }
-        asked.truncate(PEERS_ASKED);
-        let (client, replica) = (self.client.clone(), self.replica.clone());
-        self.tasks.spawn(async move {
-            let mut told = Vec::new();
-            for (voter, url) in asked {
-                if let Ok(entries) = client.checkpoints(&url, range).await {
-                    told.push((voter, entries));
-                    if told.last().is_some_and(|(voter, _)| voter.is_none()) {
-                        break;
+            HistoryOutcome::Stored => self.on_past_taken(&parts, range),
+            HistoryOutcome::StoredFrom { first } => {
+                let taken = BlockRange::new(first, range.end()).unwrap_or(range);
+                let above: Vec<Run> = parts.iter().map(|run| run.part(taken)).collect();
+                self.on_past_taken(&above, taken);
+                if let Ok(rest) = BlockRange::new(range.start(), first.saturating_sub(1)) {
+                    for run in &parts {
+                        self.buffer.put(run.part(rest));
                     }
                 }
             }
-            let records = agreed_records(&voters, told);
-            match replica.learn_checkpoints(records).await {
-                Ok(learned) => Done::Learned {
-                    range: around,
-                    learned: learned > 0,
-                },
-                Err(gone) => Done::Gone(gone),
+            HistoryOutcome::NeedsCheckpoints { range: needed } => {
+                self.wait_with(parts, range);
+                self.learn_checkpoints(needed);
             }
-        });
+            HistoryOutcome::NeedsDocument { range: needed, id } => {
+                self.wait_with(parts, range);
+                self.learn_past_document(needed, id);
+            }
+            HistoryOutcome::Rejected {
+                at,
+                fault,
+                is_certain,
+            } => {
+                let blocks = parts.iter().map(|run| run.blocks.len() as u64).sum();
+                self.metrics.count_sync_blocks(BlockOutcome::Refused, blocks);
+                let blamed = if is_certain {
+                    self.givers_of(&parts, at, fault)
+                } else {
+                    // Those who told of the full state above may as well be wrong.
+                    self.history.told.retain(|number, _| *number < at);
+                    Vec::new()
+                };
+                tracing::warn!(%range, block = %at, %fault, peers = ?blamed, "blocks of the past refused");
+                self.step(Event::RangeRejected { range, blamed, fault });
+            }
+        }
     }
 
-    pub(super) fn on_learned(&mut self, range: BlockRange, learned: bool) {
-        if self.history.needs != Some(range) {
-            return;
+    fn on_past_taken(&mut self, parts: &[Run], range: BlockRange) {
+        for run in parts {
+            self.count_synced(run);
+            self.metrics
+                .count_sync_blocks(BlockOutcome::Committed, run.blocks.len() as u64);
+            self.needed_bytes += bytes_of(run);
+            self.settle_blame(run, range.end());
         }
-        self.history.learning = false;
-        if learned {
-            self.history.needs = None;
-            self.history.learn_after = None;
-        } else {
-            self.history.learn_after = Some(Instant::now() + LEARN_AGAIN_AFTER);
-        }
+        self.history.aside.retain(|end, _| !range.contains(*end));
+        self.history.told.retain(|number, _| !range.contains(*number));
+        self.step(Event::RangeCommitted { range });
     }
-}
 
-/// The entries that count: those of the only peer that was asked, or what the voters agree on.
-fn agreed_records(
-    voters: &Voters,
-    told: Vec<(Option<VoterId>, Vec<CheckpointEntry>)>,
-) -> Vec<CheckpointRecord> {
-    let mut by_block: std::collections::BTreeMap<BlockNumber, Vec<_>> = std::collections::BTreeMap::new();
-    for (voter, entries) in told {
-        for entry in entries {
-            by_block
-                .entry(entry.block_num)
-                .or_default()
-                .push((voter.clone(), entry));
+    /// Puts blocks back, and goes on with others meanwhile.
+    fn wait_with(&mut self, parts: Vec<Run>, range: BlockRange) {
+        for run in parts {
+            self.buffer.put(run);
         }
+        self.history.set_aside(range.end(), Instant::now());
     }
-    by_block
-        .into_values()
-        .filter_map(|entries| {
-            let (_, first) = entries.first()?.clone();
-            if entries.iter().any(|(voter, _)| voter.is_none()) {
-                // A stranger's content id of a delta can be proven by the blocks; its hash of the block cannot.
-                return record_of(&first).map(|record| match record.kind {
-                    CheckpointKind::Delta => CheckpointRecord { block_hash: None, ..record },
-                    CheckpointKind::State => record,
-                });
-            }
-            let cast = entries.iter().filter_map(|(voter, entry)| {
-                Some((voter.clone()?, (entry.state_hash, entry.block_hash, entry.state_digest)))
-            });
-            match voters.decide(cast) {
-                Agreement::Agreed { value, .. } => entries
-                    .iter()
-                    .filter(|(_, entry)| (entry.state_hash, entry.block_hash, entry.state_digest) == value)
-                    .find_map(|(_, entry)| record_of(entry)),
-                Agreement::Conflict | Agreement::Undecided => {
-                    tracing::debug!(block = %first.block_num, "the voters do not agree on this checkpoint yet");
-                    None
+
+    /// Who is to blame for wrong blocks: whoever gave the wrong one. Where a period is wrong as a whole and came from
+    /// several peers, that shows once it is proven.
+    fn givers_of(&mut self, parts: &[Run], at: BlockNumber, fault: PeerFault) -> Vec<PeerId> {
+        let period = self.schedule().period_of(at);
+        let givers: Vec<PeerId> = parts
+            .iter()
+            .filter(|run| {
+                run.range().is_some_and(|range| match fault {
+                    PeerFault::CheckpointMismatch => range.intersection(period).is_some(),
+                    _ => range.contains(at),
+                })
+            })
+            .map(|run| run.peer.clone())
+            .collect();
+        let mut different = givers.clone();
+        different.sort();
+        different.dedup();
+        if different.len() == 1 {
+            return different;
+        }
+        for run in parts {
+            for block in &run.blocks {
+                if let Fetched::Linked(fetched) = block {
+                    let (number, hash): (BlockNumber, ContentId) =
+                        (fetched.block.number(), fetched.block.hash());
+                    self.ledger.remember(run.peer.clone(), number, hash);
                 }
             }
-        })
-        .collect()
+        }
+        Vec::new()
+    }
 }
 
-fn record_of(entry: &CheckpointEntry) -> Option<CheckpointRecord> {
-    Some(CheckpointRecord {
-        block_num: entry.block_num,
-        kind: entry.kind,
-        state_hash: entry.state_hash,
-        block_hash: entry.block_hash,
-        state_digest: entry.state_digest,
-        root: entry.root?,
-        prev_root: entry.prev_root.map_or(PreviousRoot::None, PreviousRoot::Known),
-    })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_nothing_proves_waits_longer_each_time_and_no_more_once_something_is_learned() {
+        let end = BlockNumber::try_from(100).unwrap();
+        let mut history = HistoryState::default();
+        let now = Instant::now();
+        assert!(!history.is_aside(end, now));
+        history.set_aside(end, now);
+        assert!(history.is_aside(end, now));
+        assert!(!history.is_aside(end, now + AGAIN_AFTER));
+        for _ in 0..40 {
+            history.set_aside(end, now);
+        }
+        assert!(history.is_aside(end, now + AGAIN_AFTER_MAX / 2));
+        assert!(!history.is_aside(end, now + AGAIN_AFTER_MAX));
+        history.on_learned(false);
+        assert!(history.is_aside(end, now));
+        history.on_learned(true);
+        assert!(!history.is_aside(end, now));
+    }
 }

@@ -7,10 +7,14 @@ mod boot;
 mod claims;
 mod commands;
 mod discovery;
+mod documents;
 mod forks;
 mod front;
 mod history;
+mod learn;
 mod mode;
+#[cfg(test)]
+mod tests;
 mod voters;
 mod wanted;
 
@@ -41,10 +45,11 @@ use crate::wire::shapes::SyncMode;
 use ahead::AheadState;
 use boot::Boot;
 use claims::{HeadDoubts, HistoryReach};
-use commands::{GapRun, Registration};
+use commands::{GapRun, Questions, Registration};
 use discovery::{Heard, ListsAsked, Said};
 use front::Handed;
 use history::HistoryState;
+use mode::Progress;
 use voters::Voted;
 
 /// Commands that wait for the engine at most.
@@ -53,7 +58,7 @@ const COMMANDS: usize = 32;
 const LEDGER: usize = 4_096;
 /// Longest sleep of the loop.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
-/// Time between two looks at the peers while blocks are missing or no source is connected.
+/// Time between two looks at the peers while blocks are missing, or no source is connected and brings anything.
 const BUSY_PROBE_INTERVAL: Duration = Duration::from_secs(2);
 /// Time between two times that peers and the retry queue are stored.
 const PERSIST_INTERVAL: Duration = Duration::from_secs(10);
@@ -70,10 +75,7 @@ enum Done {
     Handed(Handed),
     HistoryStored(history::Stored),
     AheadStored(ahead::Stored),
-    Learned {
-        range: honeygraph_chain::BlockRange,
-        learned: bool,
-    },
+    Learned(learn::Learned),
     Said(Said),
     Heard(Heard),
     Registration(Registration),
@@ -114,8 +116,7 @@ pub struct SyncEngine {
     front_next: BlockNumber,
     handing: usize,
     committed: BlockNumber,
-    /// When that moved last.
-    advanced: Instant,
+    progress: Progress,
     history: HistoryState,
     ahead: AheadState,
     /// How far below the stored history blocks are wanted, and the lowest block that peers claim.
@@ -123,11 +124,14 @@ pub struct SyncEngine {
     claimed_base: Option<BlockNumber>,
     doubts: HeadDoubts,
     ledger: BlameLedger,
+    /// Every block that is missing, and those of them that the planner was told to fetch.
     wanted: IntervalSet,
+    fetching: IntervalSet,
     /// What of it is wanted at the head, before all else.
     head_first: Option<BlockRange>,
     boot: Boot,
     run: Option<GapRun>,
+    questions: Questions,
     named: Option<ContentId>,
     naming: bool,
     looking_at_front: bool,
@@ -233,7 +237,7 @@ impl SyncEngine {
             front_next: BlockNumber::default(),
             handing: 0,
             committed: BlockNumber::default(),
-            advanced: now,
+            progress: Progress::new(now),
             history: HistoryState::default(),
             ahead: AheadState::default(),
             reach: HistoryReach::default(),
@@ -241,9 +245,11 @@ impl SyncEngine {
             doubts: HeadDoubts::default(),
             ledger: BlameLedger::new(LEDGER),
             wanted: IntervalSet::default(),
+            fetching: IntervalSet::default(),
             head_first: None,
             boot: Boot::default(),
             run: None,
+            questions: Questions::default(),
             named: None,
             naming: false,
             looking_at_front: false,
@@ -323,7 +329,7 @@ impl SyncEngine {
             Done::Handed(handed) => self.on_handed(handed),
             Done::HistoryStored(stored) => self.on_history_stored(stored),
             Done::AheadStored(stored) => self.on_ahead_stored(stored),
-            Done::Learned { range, learned } => self.on_learned(range, learned),
+            Done::Learned(learned) => self.on_learned(learned),
             Done::Said(said) => self.on_said(said),
             Done::Heard(heard) => self.on_heard(heard),
             Done::Registration(registration) => self.on_registration(registration),
@@ -360,7 +366,7 @@ impl SyncEngine {
         }
         if now >= self.next_discovery {
             self.next_discovery = now + self.settings.discovery_interval;
-            self.discover();
+            self.discover(None);
         }
         if now >= self.next_persist {
             self.next_persist = now + PERSIST_INTERVAL;
@@ -373,7 +379,7 @@ impl SyncEngine {
 
     fn probe_interval(&self) -> Duration {
         let status = Arc::clone(&self.status.borrow());
-        let live = status.sources.iter().any(|source| source.connected);
+        let live = status.sources.iter().any(|source| source.connected) && self.progress.is_recent();
         let busy = status.position.is_none() || !self.wanted.is_empty() || !live;
         if busy {
             BUSY_PROBE_INTERVAL.min(self.settings.interval)

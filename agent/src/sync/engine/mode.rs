@@ -1,14 +1,68 @@
 //! What the node says that it is doing (`docs/sync.md`).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use honeygraph_chain::BlockNumber;
 
 use super::SyncEngine;
 use crate::replica::ReplicaStatus;
 use crate::wire::shapes::SyncMode;
 
 /// A honeycomb that claims blocks and sends none for so long (ten blocks) is none that feeds the node.
-const FEED_PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const FEED_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How far the node has come.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Reached {
+    committed: Option<BlockNumber>,
+    applied: Option<BlockNumber>,
+    /// The highest block that a honeycomb on the node's chain has sent.
+    sent: Option<BlockNumber>,
+    /// What honeycombs have sent above a gap: the highest stored block, and the number of those in memory.
+    above_gap: (Option<BlockNumber>, usize),
+}
+
+/// What moves while a honeycomb feeds the node. An open connection is no sign of that: it says nothing of whether the
+/// honeycomb still hears the Hive chain.
+#[derive(Debug)]
+pub(super) struct Progress {
+    reached: Reached,
+    /// When that changed last.
+    pub(super) since: Instant,
+}
+
+impl Progress {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            reached: Reached::default(),
+            since: now,
+        }
+    }
+
+    pub(super) fn note(&mut self, status: &ReplicaStatus, now: Instant) {
+        let connected = || status.sources.iter().filter(|source| source.connected);
+        let followed = connected().filter(|source| source.canonical);
+        let reached = Reached {
+            committed: status.position.as_ref().map(|position| position.state_height),
+            applied: status.applied,
+            sent: followed.filter_map(|source| source.tip).max(),
+            above_gap: (
+                status.newest_ahead,
+                connected().map(|source| source.pending).sum(),
+            ),
+        };
+        if reached != self.reached {
+            self.reached = reached;
+            self.since = now;
+        }
+    }
+
+    /// Whether something has moved lately.
+    pub(super) fn is_recent(&self) -> bool {
+        self.since.elapsed() < FEED_PATIENCE
+    }
+}
 
 /// What the honeycombs do for the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +153,7 @@ impl SyncEngine {
         if live.peek().is_none() {
             return Feed::Nobody;
         }
-        let is_news = self.wanted.is_empty() || self.advanced.elapsed() < FEED_PATIENCE;
+        let is_news = self.wanted.is_empty() || self.progress.is_recent();
         if is_news && live.any(|source| source.pending == 0) {
             Feed::Sends
         } else {

@@ -1,14 +1,15 @@
 //! Asking the voters that are peers for their anchors, and learning what trusted documents name.
 
-use honeygraph_chain::checkpoint::{Anchor, DeltaDocument};
+use honeygraph_chain::checkpoint::Anchor;
 use honeygraph_chain::peer::PeerId;
 use honeygraph_chain::quorum::VoterId;
 use honeygraph_chain::{BlockNumber, BlockRange};
 
-use super::boot::read_delta;
+use super::documents::{Delta, Giver, fetch_delta};
 use super::{Done, SyncEngine};
 use crate::peers::client::{DocumentTarget, PeerClient};
 use crate::peers::{FetchError, PeerUrl};
+use crate::replica::DELTA_BYTES_MAX;
 use crate::wire::shapes::MAX_LISTED_ANCHORS;
 
 /// Newest checkpoints that a voter is asked for beside the ones that come next.
@@ -105,44 +106,23 @@ impl SyncEngine {
         }
         self.naming = true;
         let (client, replica) = (self.client.clone(), self.replica.clone());
-        let target = self.document_target(id);
-        let directory = self.settings.documents_directory.clone();
-        self.tasks.spawn(async move {
-            if let Err(error) = tokio::fs::create_dir_all(&directory).await {
-                tracing::warn!(directory = %directory.display(), %error, "no place for documents");
-                return Done::Named { id, learned: false };
-            }
-            let peers = urls.into_iter().map(|url| (url, false));
-            for (url, is_gateway) in peers.chain(gateways.into_iter().map(|url| (url, true))) {
-                let fetched = if is_gateway {
-                    client.ipfs_file(&url, id, &target).await
-                } else {
-                    client.document(&url, id, &target).await
-                };
-                if let Err(error) = fetched {
-                    tracing::debug!(%url, %id, %error, "no document");
-                    continue;
-                }
-                let Ok(Some(bytes)) = read_delta(&target.path).await else {
-                    break;
-                };
-                // A full state names nothing: then there is nothing to learn, and nothing to try again.
-                if let Ok(document) = DeltaDocument::parse(&bytes)
-                    && let Err(gone) = replica.learn_named(document).await
-                {
-                    return Done::Gone(gone);
-                }
-                return Done::Named { id, learned: true };
-            }
-            Done::Named { id, learned: false }
-        });
-    }
-
-    pub(super) fn document_target(&self, id: honeygraph_chain::ContentId) -> DocumentTarget {
-        DocumentTarget {
+        let target = DocumentTarget {
             path: self.settings.documents_directory.join(format!("{id}.json")),
             max_bytes: self.settings.document_bytes_max,
-        }
+        };
+        let peers = urls.into_iter().map(Giver::Peer);
+        let givers: Vec<Giver> = peers.chain(gateways.into_iter().map(Giver::Gateway)).collect();
+        self.tasks.spawn(async move {
+            match fetch_delta(&client, &givers, id, &target, DELTA_BYTES_MAX).await {
+                Delta::Document(document) => match replica.learn_named(*document).await {
+                    Ok(()) => Done::Named { id, learned: true },
+                    Err(gone) => Done::Gone(gone),
+                },
+                // A full state names nothing: then there is nothing to learn, and nothing to try again.
+                Delta::Other => Done::Named { id, learned: true },
+                Delta::NotFound => Done::Named { id, learned: false },
+            }
+        });
     }
 }
 

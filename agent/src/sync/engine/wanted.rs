@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use honeygraph_chain::interval::IntervalSet;
+use honeygraph_chain::network::CheckpointSchedule;
 use honeygraph_chain::peer::{PeerFault, PeerId, Standing};
 use honeygraph_chain::planner::{Event, FetchFault, FetchKind, FetchOrder};
 use honeygraph_chain::{BlockNumber, BlockRange};
@@ -43,6 +44,7 @@ impl SyncEngine {
             self.front_next = next;
         }
         let committed = position.state_height;
+        self.progress.note(&status, Instant::now());
         let missing = self.missing(&status, position);
         let highest = status.have.last().unwrap_or(committed);
         let period = position.schedule.delta_interval;
@@ -53,20 +55,10 @@ impl SyncEngine {
             .filter(|gap| is_gap(gap) && self.wanted.present_in(*gap).next().is_none());
         self.gaps_detected += new_gaps.count() as u64;
         let head_first = Self::head_first(&status, &missing);
-        if missing != self.wanted || head_first != self.head_first {
-            self.head_first = head_first;
-            self.wanted = missing.clone();
-            let fetching = if self.settings.enabled || self.run.is_some() {
-                missing
-            } else {
-                IntervalSet::default()
-            };
-            self.step(Event::WantedChanged {
-                missing: fetching,
-                near_from: committed.next(),
-                head_first,
-            });
-        }
+        let head_moved = head_first != self.head_first;
+        self.wanted = missing;
+        self.head_first = head_first;
+        self.fetch_missing(head_moved);
         if self
             .claimed_base
             .is_some_and(|base| base < position.history_start)
@@ -76,9 +68,27 @@ impl SyncEngine {
         }
         if committed != self.committed {
             self.committed = committed;
-            self.advanced = Instant::now();
             self.step(Event::CommitFrontMoved { front: committed });
         }
+    }
+
+    /// Tells the planner what to fetch, where that is news: all that is missing, or without `SYNC_ENABLED` what a run
+    /// was asked for of it.
+    pub(super) fn fetch_missing(&mut self, head_moved: bool) {
+        let fetching = match &self.run {
+            _ if self.settings.enabled => self.wanted.clone(),
+            Some(run) => common(&self.wanted, run.asked()),
+            None => IntervalSet::default(),
+        };
+        if fetching == self.fetching && !head_moved {
+            return;
+        }
+        self.fetching = fetching.clone();
+        self.step(Event::WantedChanged {
+            missing: fetching,
+            near_from: self.height().next(),
+            head_first: self.head_first,
+        });
     }
 
     /// Every block that the replica wants and does not have, up to the head that it can know of.
@@ -95,26 +105,30 @@ impl SyncEngine {
     }
 
     /// The highest block to fetch from peers. What a source that stands at the front is about to send, or has
-    /// sent and is being committed, need not be fetched.
+    /// sent and is being committed, need not be fetched, nor what it has sent already above a gap. None of that
+    /// counts once they have fallen silent.
     fn target(&self, status: &ReplicaStatus, position: &Position) -> BlockNumber {
         let height = position.state_height;
+        let is_recent = self.progress.is_recent();
         let follows = status
             .sources
             .iter()
             .any(|source| source.connected && source.canonical && source.tip >= Some(height));
-        if follows || position.halted.is_some() {
+        if position.halted.is_some() || (is_recent && follows) {
             return height;
         }
-        // Nor what it has sent already, above a gap.
-        if let Some(pending) = status.first_pending {
+        if is_recent && let Some(pending) = status.first_pending {
             return pending.saturating_sub(1).max(height);
         }
-        if let Some(ahead) = status.newest_ahead {
+        if is_recent && let Some(ahead) = status.newest_ahead {
             return ahead.max(height);
         }
         let strangers = || self.highest_head(PeerSource::Discovered);
-        self.network_head()
+        // What silent sources said of the head is old: it does not keep strangers from being heard.
+        let told = status.network_head.filter(|_| is_recent);
+        told.max(self.highest_head(PeerSource::Configured))
             .or_else(strangers)
+            .max(status.network_head)
             .unwrap_or(height)
             .max(height)
     }
@@ -215,6 +229,9 @@ impl SyncEngine {
             claimants: self.claimed_bases().filter(|base| *base < lowest).count(),
         };
         let start = self.reach.start(bottom, self.claimed_base, Instant::now());
+        // What stands below a full state is proven by what stands above it.
+        let provable = provable_from(&position.schedule, lowest);
+        let start = start.max(provable.min(lowest));
         // Pruning block by block would be a commit a block.
         let removes = start > lowest && start.distance_from(position.history_start) < PRUNED_AT_LEAST;
         if start != position.history_start && !removes {
@@ -258,6 +275,17 @@ impl SyncEngine {
             .filter_map(|profile| profile.available)
             .map(BlockRange::start)
     }
+}
+
+/// The first block that what is stored from `lowest` on proves: that of the period of the full state below.
+fn provable_from(schedule: &CheckpointSchedule, lowest: BlockNumber) -> BlockNumber {
+    let state = schedule.last_state_before(lowest);
+    state.map_or(BlockNumber::default(), |state| schedule.period_of(state).start())
+}
+
+/// The blocks that are in both sets.
+pub(super) fn common(one: &IntervalSet, other: &IntervalSet) -> IntervalSet {
+    one.iter().flat_map(|range| other.present_in(range)).collect()
 }
 
 /// The first block after the last full state.

@@ -30,6 +30,8 @@ pub struct BatchDecoder {
     buffer: BytesMut,
     /// Bytes that came and are not yet part of a whole frame.
     open_bytes: usize,
+    /// Length of the frame that is coming, as it says.
+    open_frame: usize,
     state: State,
     received: u64,
     canonical_bytes: usize,
@@ -61,6 +63,7 @@ impl BatchDecoder {
             codec,
             buffer: BytesMut::new(),
             open_bytes: 0,
+            open_frame: 0,
             state: State::BeforeStart,
             received: 0,
             canonical_bytes: 0,
@@ -77,6 +80,11 @@ impl BatchDecoder {
             self.buffer = BytesMut::new();
         }
         result
+    }
+
+    /// Canonical bytes of the blocks that came, with those of the one that is coming.
+    pub fn block_bytes(&self) -> usize {
+        self.canonical_bytes + self.open_frame.saturating_sub(BLOCK_FRAME_OVERHEAD)
     }
 
     /// The stream is over: whether the answer was whole.
@@ -99,6 +107,7 @@ impl BatchDecoder {
         self.open_bytes += piece.len();
         while let Some(payload) = self.next_frame()? {
             self.open_bytes -= 4 + payload.len();
+            self.open_frame = 0;
             let payload = payload.freeze();
             self.frame(payload, blocks)?;
             if matches!(self.state, State::Ended(_)) {
@@ -114,6 +123,12 @@ impl BatchDecoder {
 
     fn next_frame(&mut self) -> Result<Option<BytesMut>, WireError> {
         let limit = self.codec.max_frame_length();
+        // The codec takes a length out of the buffer once it is whole.
+        if self.buffer.len() == self.open_bytes
+            && let Some((length, _)) = self.buffer.split_first_chunk()
+        {
+            self.open_frame = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+        }
         // A length of 4 bytes without adjustment can only be too large.
         self.codec
             .decode(&mut self.buffer)

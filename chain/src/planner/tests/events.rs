@@ -42,6 +42,7 @@ fn fetch_fault() -> impl Strategy<Value = FetchFault> {
         prop::sample::select(vec![
             LocalFault::Cancelled,
             LocalFault::AddressRefused("::1".to_owned()),
+            LocalFault::LimitTooLow { limit: 1 },
             LocalFault::Internal("bug".to_owned()),
         ])
         .prop_map(FetchFault::Local),

@@ -314,6 +314,27 @@ fn local_faults_cost_no_peer_anything() {
 }
 
 #[test]
+fn a_block_that_a_request_has_no_room_for_is_asked_for_with_more_of_it_at_no_peers_cost() {
+    let mut planner = planner();
+    planner.step(wanted(range(2, 201)), START);
+    let mut order = fetches(&planner.step(seen(0, BATCH, all()), START)).remove(0);
+    let mut now = START;
+    while order.byte_limit < planner.settings.answer_bytes_max {
+        let limit = order.byte_limit;
+        let event = Event::FetchFailed {
+            request: order.request,
+            fault: LocalFault::LimitTooLow { limit }.into(),
+        };
+        assert!(fetches(&planner.step(event, now)).is_empty());
+        order = next_fetch(&mut planner, &mut now);
+        let more = (limit * 2).min(planner.settings.answer_bytes_max);
+        assert_eq!((&order.peer, order.byte_limit), (&peer(0), more));
+    }
+    let view = planner.peers(now).next().unwrap();
+    assert_eq!((view.score.value(now), view.window), (0.0, 2));
+}
+
+#[test]
 fn five_bad_peers_quarantine_a_range_until_a_new_one_comes() {
     let mut planner = planner();
     planner.step(wanted(range(2, 101)), START);

@@ -1,6 +1,6 @@
 //! Where a scenario plays: its cluster, a namespace of its own, and the story of its steps.
 
-use std::cell::RefCell;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -17,7 +17,9 @@ pub(super) struct Stage {
     name: &'static str,
     cluster: Option<Cluster>,
     namespace: Option<String>,
-    done: RefCell<Vec<String>>,
+    done: Mutex<Vec<String>>,
+    /// Whether each step is printed when it is done.
+    live: bool,
 }
 
 impl Stage {
@@ -26,7 +28,16 @@ impl Stage {
             name,
             cluster,
             namespace: None,
-            done: RefCell::default(),
+            done: Mutex::default(),
+            live: false,
+        }
+    }
+
+    /// A stage for somebody who watches: each step is printed when it is done.
+    pub(super) fn live(name: &'static str, cluster: Cluster) -> Self {
+        Self {
+            live: true,
+            ..Self::new(name, Some(cluster))
         }
     }
 
@@ -104,7 +115,11 @@ impl Stage {
         let began = Instant::now();
         let done = action().with_context(|| what.to_owned())?;
         let seconds = began.elapsed().as_secs_f32();
-        self.done.borrow_mut().push(format!("{what} ({seconds:.1} s)"));
+        let line = format!("{what} ({seconds:.1} s)");
+        if self.live {
+            println!("  {line}");
+        }
+        self.done().push(line);
         Ok(done)
     }
 
@@ -141,10 +156,14 @@ impl Stage {
         .map(drop)
     }
 
+    fn done(&self) -> MutexGuard<'_, Vec<String>> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What was done, and what then failed.
     pub(super) fn story(&self, error: &anyhow::Error) -> String {
         let mut lines = Vec::new();
-        for step in self.done.borrow().iter() {
+        for step in self.done().iter() {
             lines.push(format!("  done    {step}"));
         }
         lines.push(format!("  failed  {error:#}"));

@@ -1,6 +1,7 @@
 use axum::http::header;
 use axum::response::{IntoResponse, Response as AxumResponse};
 use axum::routing::get;
+use honeygraph_chain::peer::LocalFault;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -52,8 +53,14 @@ async fn fetch_counted(
         network,
         range,
         timeout,
+        byte_limit: u64::MAX,
         traffic: &traffic,
     };
+    fetch_as(peer, request).await
+}
+
+async fn fetch_as(peer: &PeerUrl, request: BatchRequest<'_>) -> (FetchedBatch, u64) {
+    let traffic = request.traffic;
     let batch = client(peer).blocks(peer, request).await;
     let blocks: usize = batch.blocks.iter().map(|block| block.bytes.len()).sum();
     assert!(traffic.blocks() >= blocks as u64);
@@ -220,6 +227,53 @@ async fn oversized_answers_are_stopped() {
 }
 
 #[tokio::test]
+async fn reading_stops_where_there_is_no_room_for_the_next_block() {
+    let asked = range(11, 20);
+    let network = network();
+    let fetch_within = async |byte_limit: u64, sizes: [usize; 10]| {
+        let size_of = move |number: BlockNumber| sizes[usize::try_from(number.get() - 11).unwrap()];
+        let bytes = encode(asked, |number| vec![b'x'; size_of(number)]);
+        // What is far beyond the limit never comes: it is not waited for.
+        let sent = bytes.len().min(usize::try_from(byte_limit).unwrap() + (64 << 10));
+        let is_whole = sent == bytes.len();
+        let pieces: Vec<_> = bytes[..sent]
+            .chunks(16 << 10)
+            .map(Bytes::copy_from_slice)
+            .collect();
+        let route = get(move || async move {
+            if is_whole {
+                AxumBody::from_stream(pieces_of(pieces))
+            } else {
+                stalling_body(pieces)
+            }
+        });
+        let peer = serve(Router::new().route(BLOCKS, route)).await;
+        let request = BatchRequest {
+            network: &network,
+            range: asked,
+            timeout: Duration::from_secs(20),
+            byte_limit,
+            traffic: &Traffic::default(),
+        };
+        fetch_as(&peer, request).await.0
+    };
+    let batch = fetch_within(1 << 20, [300 << 10; 10]).await;
+    assert_eq!(batch.outcome, BatchOutcome::Stopped);
+    assert_eq!(batch.blocks.len(), 3);
+    // What fits to the byte is whole.
+    let batch = fetch_within(3_000, [300; 10]).await;
+    assert_eq!(batch.outcome, BatchOutcome::Whole(BatchExtent::Complete));
+    // Nothing of a block alone that has no room, and that is nobody's fault.
+    let mut large_first = [10; 10];
+    large_first[0] = 3 << 20;
+    let batch = fetch_within(1 << 20, large_first).await;
+    let limit = 1 << 20;
+    let too_low = FetchError::Local(LocalFault::LimitTooLow { limit });
+    assert_eq!(batch.outcome, BatchOutcome::Failed(too_low));
+    assert_eq!(fetch_within(4 << 20, large_first).await.blocks.len(), 10);
+}
+
+#[tokio::test]
 async fn what_came_before_a_request_is_given_up_is_counted() {
     let (asked, bytes) = ten();
     let (half, whole) = (vec![Bytes::from(bytes[..bytes.len() / 2].to_vec())], bytes.len());
@@ -230,6 +284,7 @@ async fn what_came_before_a_request_is_given_up_is_counted() {
         network: &network,
         range: asked,
         timeout: Duration::from_secs(20),
+        byte_limit: u64::MAX,
         traffic: &traffic,
     };
     let client = client(&peer);
