@@ -199,6 +199,60 @@ fn examples_of_the_documentation_are_taken() {
     }
 }
 
+/// The samples of the install are objects that an apiserver takes, and every field of them means something.
+#[test]
+fn samples_of_the_install_are_taken() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/samples");
+    let samples = cases::manifests(&folder);
+    assert!(!samples.is_empty());
+    let suites = suites();
+    for (file, object) in samples {
+        let suite = suites
+            .iter()
+            .find(|suite| object["kind"] == suite.kind)
+            .unwrap_or_else(|| panic!("{file}: {} is not of ours", object["kind"]));
+        let checks = Checks::of(suite);
+        assert_eq!(
+            unknown_fields(&checks.schema, &object, ""),
+            Vec::<String>::new(),
+            "{file}"
+        );
+        let sample = Sample { old: None, object };
+        assert_eq!(checks.misfits(&sample), Vec::<String>::new(), "{file}: {sample}");
+        assert_eq!(checks.refusals(&sample), [], "{file}: {sample}");
+    }
+}
+
+/// The paths of fields that a schema does not have. Metadata is the apiserver's own.
+fn unknown_fields(schema: &Value, value: &Value, path: &str) -> Vec<String> {
+    let known = &schema["properties"];
+    let fields = value.as_object().into_iter().flatten();
+    let elements = value.as_array().into_iter().flatten();
+    fields
+        .filter(|(name, _)| !(path.is_empty() && ["apiVersion", "kind", "metadata"].contains(&name.as_str())))
+        .flat_map(|(name, value)| {
+            let path = format!("{path}/{name}");
+            match (known.get(name), known.is_object()) {
+                (Some(schema), _) => unknown_fields(schema, value, &path),
+                (None, true) => vec![path],
+                (None, false) => Vec::new(),
+            }
+        })
+        .chain(elements.flat_map(|element| unknown_fields(&schema["items"], element, path)))
+        .collect()
+}
+
+#[test]
+fn an_unknown_field_is_seen() {
+    let schema =
+        json!({"properties": {"spec": {"properties": {"peers": {"items": {"properties": {"url": {}}}}}}}});
+    let object = json!({"metadata": {}, "spec": {"peers": [{"url": "a", "weight": 1}], "regoin": "eu"}});
+    assert_eq!(
+        unknown_fields(&schema, &object, ""),
+        ["/spec/peers/weight", "/spec/regoin"]
+    );
+}
+
 #[test]
 fn a_thousand_peers_are_taken() {
     let suite = suites()

@@ -157,4 +157,31 @@ mod tests {
         metrics.forget("default", "eu");
         assert!(!metrics.encode().expect("text").contains("phase=\"Ready\""));
     }
+
+    #[test]
+    fn the_page_has_every_metric_and_no_other() {
+        let metrics = Metrics::default();
+        metrics.observe_phase("default", "eu", Some(NodePhase::Ready));
+        metrics.observe_reconcile(Duration::from_millis(20), None);
+        let text = metrics.encode().expect("text");
+        let mut measured: Vec<_> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE "))
+            .map(|line| match line.split_once(' ') {
+                Some((name, "counter")) => format!("{name}_total"),
+                Some((name, _)) => name.to_owned(),
+                None => line.to_owned(),
+            })
+            .collect();
+        let page = crate::committed::read("docs/operator.md");
+        let rows = page
+            .lines()
+            .filter(|line| line.starts_with("| `honeygraph_operator_"));
+        let mut described: Vec<_> = rows
+            .flat_map(|row| crate::committed::metrics_in(row).into_iter().take(1))
+            .collect();
+        measured.sort();
+        described.sort();
+        assert_eq!(measured, described);
+    }
 }

@@ -121,6 +121,11 @@ impl NodeIdentity {
         credentials_name(&self.name)
     }
 
+    /// Name of the `ConfigMap` with the dashboard.
+    pub fn dashboard(&self) -> String {
+        format!("{}-dashboard", self.name)
+    }
+
     /// The labels that select the pods of a role.
     pub fn selector(&self, role: Role) -> BTreeMap<String, String> {
         labels([(NODE_LABEL, self.name.as_str()), (COMPONENT, role.as_str())])
@@ -230,5 +235,6 @@ mod tests {
             assert!(node.ingest_service(member).len() <= 63);
         }
         assert!(node.credentials().len() <= 63);
+        assert!(node.dashboard().len() <= 63);
     }
 }

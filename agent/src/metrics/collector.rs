@@ -75,7 +75,12 @@ impl NodeCollector {
             out.gauge(
                 "missing_blocks",
                 "Blocks missing inside the wanted range",
-                missing_blocks(&status, &self.sync.borrow()).unwrap_or(0),
+                gaps(&status, &self.sync.borrow()).sum::<u64>(),
+            )?;
+            out.gauge(
+                "largest_gap_blocks",
+                "Blocks of the largest gap inside the wanted range",
+                gaps(&status, &self.sync.borrow()).max().unwrap_or(0),
             )?;
         }
         if let Some(head) = self.sync.borrow().network_head(&status) {
@@ -269,10 +274,12 @@ fn encode_above_gap(status: &ReplicaStatus, height: BlockNumber, out: &mut Write
     )
 }
 
-/// Blocks missing between the first wanted one and the highest that is known to exist.
-fn missing_blocks(status: &ReplicaStatus, sync: &SyncView) -> Option<u64> {
-    let wanted = crate::api::standing::wanted_range(status, sync)?;
-    Some(status.have.missing_in(wanted).map(BlockRange::len).sum())
+/// Lengths of the gaps between the first wanted block and the highest that is known to exist.
+fn gaps(status: &ReplicaStatus, sync: &SyncView) -> impl Iterator<Item = u64> {
+    crate::api::standing::wanted_range(status, sync)
+        .into_iter()
+        .flat_map(|wanted| status.have.missing_in(wanted))
+        .map(BlockRange::len)
 }
 
 /// What a peer is good for now.

@@ -117,6 +117,29 @@ pub(crate) fn suites(folder: &Path) -> Vec<Suite> {
         .collect()
 }
 
+/// The objects of a folder of manifests, each with the name of its file.
+pub(crate) fn manifests(folder: &Path) -> Vec<(String, Value)> {
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .expect("the folder of manifests is there")
+        .map(|entry| entry.expect("the folder is readable").path())
+        .collect();
+    files.sort();
+    files
+        .iter()
+        .flat_map(|file| {
+            let text = std::fs::read_to_string(file).expect("a manifest is readable");
+            let objects: Vec<Value> = serde_saphyr::from_multiple(&text)
+                .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+            let name = file
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            objects.into_iter().map(move |object| (name.clone(), object))
+        })
+        .collect()
+}
+
 /// A JSON merge patch (RFC 7386) applied.
 pub(crate) fn merged(base: &Value, patch: &Value) -> Value {
     let Value::Object(patch) = patch else {

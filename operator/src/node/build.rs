@@ -21,7 +21,7 @@ use kube::api::{ApiResource, DynamicObject};
 
 pub use exposure::http_route_kind;
 pub use hash::Fingerprint;
-pub use monitoring::pod_monitor_kind;
+pub use monitoring::{pod_monitor_kind, prometheus_rule_kind};
 
 use super::validate::{DgraphMembers, ValidatedNode};
 use crate::names::Role;
@@ -74,10 +74,7 @@ pub fn build(
     add_agents(&mut resources, node, &known);
     add_dgraph(&mut resources, node, &known);
     add_ways_in(&mut resources, node);
-    if node.monitoring.pod_monitor.enabled {
-        let monitor = monitoring::pod_monitor(identity, &node.monitoring.pod_monitor);
-        resources.optional.push((pod_monitor_kind(), monitor));
-    }
+    add_monitoring(&mut resources, node);
     resources
 }
 
@@ -144,6 +141,21 @@ fn add_dgraph(resources: &mut Resources, node: &ValidatedNode, secrets: &BTreeMa
         resources
             .alphas
             .push(dgraph::alpha(identity, dgraph, *member, *generation, secrets));
+    }
+}
+
+fn add_monitoring(resources: &mut Resources, node: &ValidatedNode) {
+    let (identity, wanted) = (&node.identity, &node.monitoring);
+    if wanted.pod_monitor.enabled {
+        let monitor = monitoring::pod_monitor(identity, &wanted.pod_monitor);
+        resources.optional.push((pod_monitor_kind(), monitor));
+    }
+    if wanted.rules.enabled {
+        let rule = monitoring::prometheus_rule(identity, &wanted.rules);
+        resources.optional.push((prometheus_rule_kind(), rule));
+    }
+    if wanted.dashboard {
+        resources.config_maps.push(monitoring::dashboard_map(identity));
     }
 }
 

@@ -10,7 +10,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use super::build::{http_route_kind, pod_monitor_kind};
+use super::build::{http_route_kind, pod_monitor_kind, prometheus_rule_kind};
 use crate::names::{MANAGED_BY, MANAGER, NODE_LABEL};
 
 /// The objects of a node that the operator made, and the pods that came of them.
@@ -59,7 +59,7 @@ pub async fn live(client: &Client, namespace: &str, node: &str) -> Result<Live, 
         selector: format!("{NODE_LABEL}={node},{MANAGED_BY}={MANAGER}"),
     };
     let mut optional = Vec::new();
-    for kind in [http_route_kind(), pod_monitor_kind()] {
+    for kind in [http_route_kind(), pod_monitor_kind(), prometheus_rule_kind()] {
         if let Some(objects) = reader.list_optional(&kind).await? {
             optional.push((kind, objects));
         }

@@ -55,6 +55,12 @@ pub(crate) enum Command {
         /// The configuration
         file: PathBuf,
     },
+    /// Check that `manifests/` is what the chart makes, and that kubectl can build it
+    Manifests {
+        /// Write it anew
+        #[arg(long)]
+        write: bool,
+    },
     /// Install the operator in a cluster that stays, and show three regions that agree
     Demo,
     /// Run the scenarios

@@ -7,8 +7,8 @@ use std::time::Instant;
 use anyhow::Context;
 use comfy_table::{Table, presets};
 use honeygraph_test_cluster::{
-    AuditLog, Cluster, Image, Level, Options, Removal, ToolSet, UP, Watched, check_kind_config, clusters,
-    conditions, remove_all,
+    AuditLog, Cluster, Image, Level, Options, Removal, ToolSet, UP, Watched, check_kind_config,
+    check_manifests, clusters, conditions, remove_all, write_manifests,
 };
 
 /// Starts the cluster that stays.
@@ -136,6 +136,16 @@ pub(crate) fn load(name: &str, program: &Path) -> anyhow::Result<ExitCode> {
 pub(crate) fn check_kind(file: &Path) -> anyhow::Result<ExitCode> {
     check_kind_config(file)?;
     println!("kind accepts {}", file.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Checks the install for kubectl, or writes it anew.
+pub(crate) fn manifests(write: bool) -> anyhow::Result<ExitCode> {
+    if write {
+        write_manifests()?;
+    }
+    let objects = check_manifests()?;
+    println!("manifests/ is what the chart makes: {objects} objects");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Command::Tools { sets } => commands::tools(&sets),
         Command::Load { name, program } => commands::load(&name, &program),
         Command::CheckKind { file } => commands::check_kind(&file),
+        Command::Manifests { write } => commands::manifests(write),
         Command::Guard { process } => commands::guard(process),
         Command::Demo => scenarios::demo(),
         Command::Test(arguments) => scenarios::test(&arguments),

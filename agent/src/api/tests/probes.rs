@@ -66,6 +66,7 @@ async fn metrics_have_the_names_that_alerts_ask_for() {
         format!("honeygraph_irreversible_block {}", at(FINAL)),
         "honeygraph_sync_lag_blocks 0".to_owned(),
         "honeygraph_missing_blocks 0".to_owned(),
+        "honeygraph_largest_gap_blocks 0".to_owned(),
         "honeygraph_gaps_detected_total 3".to_owned(),
         "honeygraph_peers{state=\"alive\"} 1".to_owned(),
         "honeygraph_peers{state=\"unreachable\"} 1".to_owned(),

@@ -2,7 +2,9 @@
 
 mod agents;
 mod dgraph;
+mod monitoring;
 mod network;
+mod samples;
 mod status;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
 //! The API server takes our resources and runs their rules: each with good and bad objects, the cases of
-//! `crds/tests/data`.
+//! `crds/tests/data`, and the samples of `manifests/samples`.
 
 #[path = "../../../../crds/tests/cases/mod.rs"]
 mod cases;
@@ -76,15 +76,25 @@ fn check(stage: &Stage, folder: &Path, namespace: &str, suites: &[Suite]) -> any
             all_cases(stage.kubectl()?, namespace, suite)
         })?;
     }
-    Ok(())
+    let samples = cases::manifests(&folder.join("../manifests/samples"));
+    stage.step(&format!("{} samples", samples.len()), || {
+        for (file, object) in samples {
+            let object = Sample { old: None, object };
+            ask(stage.kubectl()?, &place(namespace, "HoneygraphNode"), &object).context(file)?;
+        }
+        Ok(())
+    })
+}
+
+/// Where the objects of a kind are.
+fn place(namespace: &str, kind: &str) -> String {
+    let kind = kind.to_lowercase();
+    format!("/apis/honeygraph.io/v1alpha1/namespaces/{namespace}/{kind}s")
 }
 
 /// Tries every case of a kind; an error names all that are not as they should be.
 fn all_cases(kubectl: &Kubectl, namespace: &str, suite: &Suite) -> anyhow::Result<()> {
-    let place = format!(
-        "/apis/honeygraph.io/v1alpha1/namespaces/{namespace}/{}s",
-        suite.kind.to_lowercase()
-    );
+    let place = place(namespace, &suite.kind);
     let questions: Vec<_> = suite
         .cases
         .iter()
