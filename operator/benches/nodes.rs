@@ -307,11 +307,10 @@ fn bare(object: DynamicObject, kind: &str) -> DynamicObject {
         data.remove("status");
         if kind == "Service"
             && let Some(Value::Object(spec)) = data.get_mut("spec")
+            && spec.get("clusterIP") != Some(&Value::from("None"))
         {
-            if spec.get("clusterIP") != Some(&Value::from("None")) {
-                spec.remove("clusterIP");
-                spec.remove("clusterIPs");
-            }
+            spec.remove("clusterIP");
+            spec.remove("clusterIPs");
         }
     }
     bare
