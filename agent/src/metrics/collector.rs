@@ -116,38 +116,7 @@ impl NodeCollector {
         )?;
         let halted = position.is_some_and(|position| position.halted.is_some());
         out.gauge("halted", "1 while commits are stopped", u64::from(halted))?;
-        let counters = status.counters;
-        out.counter(
-            "committed_blocks",
-            "Blocks made durable",
-            counters.committed_blocks,
-        )?;
-        out.counter(
-            "fork_blocks",
-            "Blocks of forks that were kept",
-            counters.fork_blocks,
-        )?;
-        out.counter("reorgs", "Reorganizations", counters.reorganizations)?;
-        out.gauge(
-            "reorg_depth_blocks",
-            "Blocks undone by the last reorganization",
-            counters.last_reorganization_depth,
-        )?;
-        out.counter(
-            "state_hash_mismatches",
-            "Checkpoints that did not compute to what was reported",
-            counters.state_hash_mismatches,
-        )?;
-        out.counter(
-            "divergences",
-            "Times that the voters agreed on another chain than this replica's",
-            counters.divergences,
-        )?;
-        out.counter(
-            "sources_set_aside",
-            "Times that a source was set aside",
-            counters.sources_set_aside,
-        )
+        encode_counters(&status, out)
     }
 
     fn encode_sync(&self, out: &mut Writer<'_>) -> fmt::Result {
@@ -253,6 +222,42 @@ impl Collector for NodeCollector {
             }
         }
     }
+}
+
+/// What the replica has counted since its start.
+fn encode_counters(status: &ReplicaStatus, out: &mut Writer<'_>) -> fmt::Result {
+    let counters = status.counters;
+    out.counter(
+        "committed_blocks",
+        "Blocks made durable",
+        counters.committed_blocks,
+    )?;
+    out.counter(
+        "fork_blocks",
+        "Blocks of forks that were kept",
+        counters.fork_blocks,
+    )?;
+    out.counter("reorgs", "Reorganizations", counters.reorganizations)?;
+    out.gauge(
+        "reorg_depth_blocks",
+        "Blocks undone by the last reorganization",
+        counters.last_reorganization_depth,
+    )?;
+    out.counter(
+        "state_hash_mismatches",
+        "Checkpoints that did not compute to what was reported",
+        counters.state_hash_mismatches,
+    )?;
+    out.counter(
+        "divergences",
+        "Times that the voters agreed on another chain than this replica's",
+        counters.divergences,
+    )?;
+    out.counter(
+        "sources_set_aside",
+        "Times that a source was set aside",
+        counters.sources_set_aside,
+    )
 }
 
 /// What is stored above a gap.
