@@ -38,7 +38,7 @@ struct Arguments {
     /// Blocks that are kept to be sent again, with their documents: some 20 KB each
     #[arg(long, default_value_t = 8_192)]
     kept_blocks: usize,
-    /// Nodes that it pushes to: ws://host:4000/
+    /// Nodes that it pushes to: `ws://host:4000/`
     #[arg(required = true)]
     nodes: Vec<String>,
 }
