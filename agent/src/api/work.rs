@@ -12,10 +12,11 @@ use super::limits::hold_place;
 
 /// Short reads under way at once.
 const SHORT_READS: usize = 64;
-/// Places of calls that read and hold megabytes. A range of blocks takes one.
-const HEAVY_PLACES: u32 = 12;
-/// Places of a computed document, which reads and holds up to hundreds of megabytes.
-const DOCUMENT_PLACES: u32 = 8;
+/// Calls under way at once that read and hold megabytes, such as a range of blocks.
+const HEAVY_PLACES: usize = 8;
+/// Documents that are computed at once: each reads and holds up to hundreds of megabytes. Those that wait for their turn
+/// keep no other call waiting.
+const DOCUMENT_PLACES: usize = 1;
 /// What the bytes of answers are counted in (64 KiB).
 const UNIT_BYTES: u64 = 64 << 10;
 /// Units of all answers that callers are still taking (128 MiB).
@@ -37,6 +38,7 @@ pub(crate) enum Weight {
 pub(crate) struct Work {
     short: Arc<Semaphore>,
     heavy: Arc<Semaphore>,
+    documents: Arc<Semaphore>,
     answers: Arc<Semaphore>,
 }
 
@@ -45,7 +47,8 @@ impl Work {
         let places = |count| Arc::new(Semaphore::new(count));
         Self {
             short: places(SHORT_READS),
-            heavy: places(HEAVY_PLACES as usize),
+            heavy: places(HEAVY_PLACES),
+            documents: places(DOCUMENT_PLACES),
             answers: places(ANSWER_UNITS as usize),
         }
     }
@@ -57,13 +60,13 @@ impl Work {
         weight: Weight,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ApiError> {
-        let (places, count) = match weight {
-            Weight::Short => (&self.short, 1),
-            Weight::Heavy => (&self.heavy, 1),
-            Weight::Document => (&self.heavy, DOCUMENT_PLACES),
+        let places = match weight {
+            Weight::Short => &self.short,
+            Weight::Heavy => &self.heavy,
+            Weight::Document => &self.documents,
         };
         let place = Arc::clone(places)
-            .acquire_many_owned(count)
+            .acquire_owned()
             .await
             .map_err(|_| ApiError::Busy)?;
         let with_place = move || {
@@ -120,6 +123,19 @@ mod tests {
         work.run(Weight::Short, || ()).await.unwrap();
         drop(go_on);
         work.run(Weight::Heavy, || ()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn documents_that_wait_keep_nothing_else_waiting() {
+        let work = Work::new();
+        let (go_on, wait) = mpsc::channel::<()>();
+        let computed = work.run(Weight::Document, move || wait.recv().unwrap_err());
+        assert!(computed.now_or_never().is_none());
+        let mut next = Box::pin(work.run(Weight::Document, || ()));
+        assert!((&mut next).now_or_never().is_none());
+        work.run(Weight::Heavy, || ()).await.unwrap();
+        drop(go_on);
+        next.await.unwrap();
     }
 
     #[tokio::test]

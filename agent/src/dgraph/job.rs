@@ -209,6 +209,13 @@ impl Jobs {
             .map(|job| job.order)
     }
 
+    /// What the job that was begun is to do.
+    pub(crate) fn begun(&self) -> Option<Order> {
+        let last = self.last.borrow();
+        let begun = last.as_ref().filter(|job| job.state == JobState::Running);
+        begun.map(|job| job.order)
+    }
+
     /// Whether the job under way asks for everything to be taken away, which was not done yet.
     pub(crate) fn wants_drop(&self) -> bool {
         let last = self.last.borrow();
@@ -288,7 +295,9 @@ mod tests {
         assert_eq!(jobs.ask(order).unwrap().id, 1);
         let rebuild = Order::Rebuild { drop: false };
         assert_eq!(jobs.ask(rebuild), Err(JobUnderWay(1)));
+        assert_eq!(jobs.begun(), None);
         assert_eq!(jobs.begin(), Some((1, order)));
+        assert_eq!(jobs.begun(), Some(order));
         assert_eq!(jobs.begin(), None);
         jobs.done();
         jobs.fail("too late");

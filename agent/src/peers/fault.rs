@@ -98,6 +98,10 @@ fn local_cause(error: &(dyn Error + 'static)) -> Option<LocalFault> {
 pub(crate) fn status_fault(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> PeerFault {
     match status {
         StatusCode::NOT_FOUND | StatusCode::GONE => PeerFault::NotFound,
+        // One that is busy says when to come again: that is not a fault that it has.
+        StatusCode::SERVICE_UNAVAILABLE if headers.contains_key(RETRY_AFTER) => PeerFault::RateLimited {
+            retry_after_seconds: retry_after_seconds(headers, now),
+        },
         StatusCode::TOO_MANY_REQUESTS => PeerFault::RateLimited {
             retry_after_seconds: retry_after_seconds(headers, now),
         },
@@ -145,6 +149,20 @@ mod tests {
         // 1994-11-06T08:49:37Z
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
         retry_after_seconds(&headers, now)
+    }
+
+    #[test]
+    fn who_is_busy_and_says_when_to_come_again_has_no_fault() {
+        let mut headers = HeaderMap::new();
+        let fault = |headers: &HeaderMap| {
+            status_fault(StatusCode::SERVICE_UNAVAILABLE, headers, SystemTime::UNIX_EPOCH)
+        };
+        assert_eq!(fault(&headers), PeerFault::ServerError { status: 503 });
+        headers.insert(RETRY_AFTER, "7".parse().unwrap());
+        let busy = PeerFault::RateLimited {
+            retry_after_seconds: 7,
+        };
+        assert_eq!(fault(&headers), busy);
     }
 
     #[test]

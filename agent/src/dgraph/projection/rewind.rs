@@ -6,18 +6,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use honeygraph_chain::fork::BlockReference;
-use honeygraph_chain::{BlockNumber, BlockRange};
+use honeygraph_chain::{BlockNumber, BlockRange, ContentId};
 
 use super::cursor::{Cursor, StateCursor};
 use super::facts::clear_block;
-use super::runner::{AdvanceError, Progress, Projection, off_thread};
+use super::runner::{AdvanceError, Progress, Projection, Writers, off_thread};
 use super::store::StepOutcome;
 use super::target::Target;
 use crate::dgraph::client::Mutation;
 use crate::store::View;
-
-/// Blocks that one step takes back.
-const BLOCKS: u64 = 500;
 
 /// Times that what contradicts is taken back within [`WITHIN`]. More often it is not Dgraph that is wrong: two
 /// nodes that each take the cluster for their own, or a log that turns.
@@ -60,22 +57,26 @@ impl Rewinds {
 }
 
 impl<T: Target> Projection<T> {
-    /// Takes the highest blocks back, down to one that both have; if there is none among them, the next step goes
-    /// on below.
+    /// Takes the highest blocks back, at most those of a step, down to one that both have. If there is none among
+    /// them, the next step goes on below in a cluster of one's own; what others may have written stays.
     pub(super) async fn rewind(
         &mut self,
         cursor: &Cursor,
         tip: BlockReference,
+        ours: Option<ContentId>,
     ) -> Result<Progress, AdvanceError> {
-        let lowest = tip.number.saturating_sub(BLOCKS);
+        let lowest = tip.number.saturating_sub(self.settings.step_blocks);
         let from = cursor.from.unwrap_or(lowest).min(tip.number);
         let range = BlockRange::new(lowest.max(from), tip.number).unwrap_or(BlockRange::single(tip.number));
         let stood = self.target.block_hashes(range).await?;
         let (view, target) = (self.log.view(), Arc::clone(&self.target));
         let before = cursor.clone();
-        let (after, facts) = off_thread(move || {
+        let writers = self.settings.writers;
+        let rewound = off_thread(move || {
             let height = view.position()?.map(|position| position.state_height);
-            let after = left(&view, height, &before, range, stood)?;
+            let Some(after) = left(&view, height, &before, range, stood, writers)? else {
+                return Ok(None);
+            };
             let above = after
                 .applied
                 .map_or(range.start(), |applied| applied.number.next());
@@ -85,9 +86,12 @@ impl<T: Target> Projection<T> {
                     clear_block(target.region(), number, &mut facts);
                 }
             }
-            Ok((after, facts))
+            Ok(Some((after, facts)))
         })
         .await?;
+        let Some((after, facts)) = rewound else {
+            return Ok(Progress::Mismatch { block: tip, ours });
+        };
         let to = after.applied.map(|applied| applied.number);
         tracing::warn!(from = %tip.number, ?to, "blocks that contradict the log are taken back in Dgraph");
         match self.target.write(cursor, &after, facts).await? {
@@ -99,14 +103,16 @@ impl<T: Target> Projection<T> {
     }
 }
 
-/// Where Dgraph stands once the blocks of a range that contradict the log are gone.
+/// Where Dgraph stands once the blocks of a range that contradict the log are gone; none where others write too and
+/// nothing in it is right.
 fn left(
     view: &View,
     height: Option<BlockNumber>,
     cursor: &Cursor,
     range: BlockRange,
     mut known: Vec<BlockReference>,
-) -> Result<Cursor, crate::store::StoreError> {
+    writers: Writers,
+) -> Result<Option<Cursor>, crate::store::StoreError> {
     known.sort_unstable_by_key(|block| std::cmp::Reverse(block.number));
     let mut applied = None;
     for block in &known {
@@ -116,6 +122,9 @@ fn left(
             break;
         }
     }
+    if applied.is_none() && writers == Writers::Several {
+        return Ok(None);
+    }
     // None of these is right; the lowest is where the next step looks on.
     let applied = applied.or_else(|| {
         let lowest = known.last().filter(|block| block.number < range.end());
@@ -123,17 +132,17 @@ fn left(
         lowest.copied().filter(|_| !is_last)
     });
     let Some(applied) = applied else {
-        return Ok(Cursor::NOTHING);
+        return Ok(Some(Cursor::NOTHING));
     };
     let state = match cursor.state {
         StateCursor::At(shown) if shown <= applied.number => StateCursor::At(shown),
         _ => StateCursor::Nothing,
     };
-    Ok(Cursor {
+    Ok(Some(Cursor {
         applied: Some(applied),
         from: cursor.from,
         state,
-    })
+    }))
 }
 
 #[cfg(test)]

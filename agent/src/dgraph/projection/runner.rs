@@ -267,9 +267,10 @@ impl<T: Target> Projection<T> {
         }
     }
 
-    /// Tells the job under way how far Dgraph is filled, and ends it where it cannot go on.
+    /// Tells the job that was begun how far Dgraph is filled, and ends it where it cannot go on. One that was asked for
+    /// while this step was done has its turn yet.
     fn note_fill(&self, jobs: &Jobs, attempt: &Result<Progress, AdvanceError>) {
-        let Some(order) = jobs.order() else { return };
+        let Some(order) = jobs.begun() else { return };
         match (order, attempt) {
             (_, Ok(Progress::Mismatch { block, .. })) => jobs.fail(format_args!(
                 "Dgraph stands at block {}, {}, which contradicts the log; `dgraph rebuild --drop` fills it again",
@@ -371,7 +372,7 @@ impl<T: Target> Projection<T> {
             }
             Step::Mismatch { block, ours } => {
                 if self.wrote(&cursor).await? && self.rewinds.allow(Instant::now()) {
-                    return self.rewind(&cursor, block).await;
+                    return self.rewind(&cursor, block, ours).await;
                 }
                 Ok(Progress::Mismatch { block, ours })
             }

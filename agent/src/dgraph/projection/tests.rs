@@ -347,7 +347,7 @@ fn a_cluster_of_ones_own_that_contradicts_is_taken_back_and_filled_again() {
 
         let mut own = projection(&model, &log, Writers::One).await;
         let steps = catch_up(&mut own).await;
-        let to = steps.iter().find_map(|step| match step {
+        let to = steps.iter().rev().find_map(|step| match step {
             Progress::Rewound { to, .. } => *to,
             _ => None,
         });
@@ -497,6 +497,31 @@ fn what_a_writer_of_several_wrote_itself_it_takes_back() {
             "{steps:?}"
         );
         assert_eq!(compare(&ours, Mend::No).await, [""; 0]);
+    });
+}
+
+#[test]
+fn a_log_that_shares_nothing_with_it_takes_nothing_of_a_shared_cluster_back() {
+    block_on(async {
+        let (home, other_home) = (Home::new(), Home::new());
+        // Others wrote most of it; the writer of this name wrote the last step, and has lost its log since.
+        let mut other = other_log(&other_home, 1, 60);
+        let model = Model::new(12);
+        let mut others = projection_by("another", &model, &other, Writers::Several).await;
+        catch_up(&mut others).await;
+        let link = other.position().unwrap().link();
+        let number = other.position().unwrap().state_height;
+        let tip = other.store().view().block(number).unwrap().unwrap();
+        let last = block(&tip.decode(number).unwrap(), link, "own/last");
+        extend(&mut other, &[last]);
+        let mut ours = projection(&model, &other, Writers::Several).await;
+        catch_up(&mut ours).await;
+        let stood = ours.cursor().cloned();
+        let mut ours = projection(&model, &log(&home, 150), Writers::Several).await;
+        let told = ours.advance().await.unwrap();
+        assert!(matches!(told, Progress::Mismatch { .. }), "{told:?}");
+        let cursor = ours.cursor().cloned();
+        assert_eq!(cursor.unwrap().applied, stood.unwrap().applied);
     });
 }
 
@@ -682,6 +707,28 @@ fn a_job_that_was_cancelled_mends_nothing_more() {
             .await;
         assert_eq!(told, [Progress::Idle, Progress::Repaired { blocks: 1, nodes: 0 }]);
         assert_eq!(jobs.last().unwrap().repaired, 0);
+    });
+}
+
+#[test]
+fn a_job_that_is_asked_for_during_a_step_is_not_ended_by_it() {
+    block_on(async {
+        let home = Home::new();
+        let model = Model::new(13);
+        let projection = projection(&model, &log(&home, 50), Writers::One).await;
+        let (jobs, stop) = (Jobs::default(), CancellationToken::new());
+        let (_sender, changes) = watch::channel(Arc::new(ReplicaStatus::default()));
+        let asked = jobs.clone();
+        let drop = Order::Rebuild { drop: true };
+        projection
+            .follow(changes, &jobs, stop, move |_, attempt, _| {
+                if matches!(attempt, Ok(Progress::Idle)) {
+                    let _ = asked.ask(drop);
+                }
+            })
+            .await;
+        // It returns to have everything taken away, which was not done yet.
+        assert!(jobs.wants_drop(), "{:?}", jobs.last());
     });
 }
 
