@@ -9,9 +9,11 @@ use honeygraph_chain::PathKey;
 use honeygraph_chain::state::Leaf;
 
 /// Bytes above which everything is forgotten, before the next commit is put in.
-const MOST_BYTES: usize = 12 << 20;
+const MOST_BYTES: usize = 20 << 20;
 /// What an entry takes besides its text, about.
 const ENTRY_BYTES: usize = 128;
+/// What a group takes besides its name and its entries, about: most of a node of a tree.
+const GROUP_BYTES: usize = 640;
 /// Member names that say which leaves are kept together: those of one account or one contract. One large map would
 /// be searched through twenty keys that stand far apart in memory.
 const GROUP_DEPTH: usize = 2;
@@ -45,6 +47,7 @@ impl RecentLeaves {
                 }
                 if leaves.is_empty() {
                     self.groups.remove(group);
+                    self.bytes -= GROUP_BYTES + group.len();
                 }
             }
             return;
@@ -58,6 +61,7 @@ impl RecentLeaves {
                 leaves.insert(rest.into(), leaf.clone());
             }
         } else {
+            self.bytes += GROUP_BYTES + group.len();
             let leaves = BTreeMap::from([(rest.into(), leaf.clone())]);
             self.groups.insert(group.into(), leaves);
         }
@@ -158,6 +162,10 @@ mod tests {
         for at in ["a", "a/b", "a/b/c/d", "a/x/y"] {
             leaves.put(&key(at), Some(&leaf("1")));
         }
+        assert!(
+            leaves.bytes > 4 * (ENTRY_BYTES + GROUP_BYTES),
+            "each stands alone in a group"
+        );
         for at in ["a", "a/b", "a/b/c/d", "a/x/y"] {
             assert_eq!(leaves.get(&key(at)), Some(&leaf("1")), "{at}");
             leaves.put(&key(at), None);

@@ -177,6 +177,10 @@ impl Replica {
                 &position.schedule,
                 reported,
             );
+            if let Err(StageError::Store(error)) = pushed {
+                // The disk's fault, not the fork's: it stays.
+                return Err(error);
+            }
             if let Err(error) = pushed {
                 tracing::warn!(block = %block.number, %error, "a fork cannot be followed further");
                 if matches!(error, StageError::BreaksState { .. }) {

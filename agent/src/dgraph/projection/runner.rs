@@ -259,6 +259,8 @@ impl<T: Target> Projection<T> {
             // Others may move it meanwhile.
             self.cursor = None;
             tokio::select! {
+                // Whoever stops it wants no other step.
+                biased;
                 () = stop.cancelled() => return,
                 moved = changes.changed() => if moved.is_err() { return },
                 () = jobs.wanted() => {}

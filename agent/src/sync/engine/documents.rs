@@ -1,6 +1,7 @@
 //! Delta documents by content id, from whoever has them.
 
 use std::path::Path;
+use std::time::Duration;
 
 use honeygraph_chain::ContentId;
 use honeygraph_chain::checkpoint::DeltaDocument;
@@ -26,6 +27,9 @@ pub(super) enum Delta {
     NotFound,
 }
 
+/// Longest wait for a delta from one giver; the next one goes on from what has come.
+const DELTA_PATIENCE: Duration = Duration::from_mins(1);
+
 /// Fetches a delta document. Nothing of it stays on disk.
 pub(super) async fn fetch_delta(
     client: &PeerClient,
@@ -41,13 +45,22 @@ pub(super) async fn fetch_delta(
         return Delta::NotFound;
     }
     for giver in givers {
-        let fetched = match giver {
-            Giver::Peer(url) => client.document(url, id, target).await,
-            Giver::Gateway(url) => client.ipfs_file(url, id, target).await,
-        };
-        if let Err(error) = fetched {
-            tracing::debug!(?giver, %id, %error, "no document");
-            continue;
+        let fetched = tokio::time::timeout(DELTA_PATIENCE, async {
+            match giver {
+                Giver::Peer(url) => client.document(url, id, target).await,
+                Giver::Gateway(url) => client.ipfs_file(url, id, target).await,
+            }
+        });
+        match fetched.await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(?giver, %id, %error, "no document");
+                continue;
+            }
+            Err(_) => {
+                tracing::debug!(?giver, %id, seconds = DELTA_PATIENCE.as_secs(), "no document in time");
+                continue;
+            }
         }
         let read = read_delta(&target.path, delta_bytes_max).await;
         if let Err(error) = tokio::fs::remove_file(&target.path).await {

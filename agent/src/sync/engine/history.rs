@@ -24,6 +24,8 @@ pub(super) struct HistoryState {
     storing: bool,
     /// Something is being learned that proves blocks.
     pub(super) learning: bool,
+    /// Times that peers were asked for the document of a delta.
+    pub(super) asked: usize,
     /// Runs that nothing proves yet, by their last block.
     aside: BTreeMap<BlockNumber, Aside>,
     /// Blocks of full states as most of the peers tell them, where nobody votes.

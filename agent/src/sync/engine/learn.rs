@@ -38,7 +38,14 @@ impl SyncEngine {
         self.history.learning = true;
         let mut peers: Vec<_> = self.registry.iter().filter(|(_, peer)| peer.is_alive).collect();
         peers.sort_by_key(|(_, peer)| std::cmp::Reverse(peer.source));
-        let peers = peers.into_iter().map(|(_, peer)| Giver::Peer(peer.url.clone()));
+        // Another one is asked first each time: one that is slow or has nothing is not waited for again and again.
+        if !peers.is_empty() {
+            let first = self.history.asked % peers.len();
+            peers.rotate_left(first);
+        }
+        self.history.asked = self.history.asked.wrapping_add(1);
+        let peers = peers.into_iter().take(PEERS_ASKED);
+        let peers = peers.map(|(_, peer)| Giver::Peer(peer.url.clone()));
         let gateways = self.settings.ipfs_gateways.iter().cloned().map(Giver::Gateway);
         let givers: Vec<Giver> = peers.chain(gateways).collect();
         let target = DocumentTarget {

@@ -30,6 +30,8 @@ pub(super) struct Progress {
     reached: Reached,
     /// When that changed last.
     pub(super) since: Instant,
+    /// Whether nothing moves because commits are held.
+    is_held: bool,
 }
 
 impl Progress {
@@ -37,6 +39,7 @@ impl Progress {
         Self {
             reached: Reached::default(),
             since: now,
+            is_held: false,
         }
     }
 
@@ -52,15 +55,17 @@ impl Progress {
                 connected().map(|source| source.pending).sum(),
             ),
         };
-        if reached != self.reached {
+        let was_held = self.is_held;
+        self.is_held = status.held_at.is_some() && status.held_at == reached.committed;
+        if reached != self.reached || was_held {
             self.reached = reached;
             self.since = now;
         }
     }
 
-    /// Whether something has moved lately.
+    /// Whether something has moved lately, or would have if commits were not held.
     pub(super) fn is_recent(&self) -> bool {
-        self.since.elapsed() < FEED_PATIENCE
+        self.is_held || self.since.elapsed() < FEED_PATIENCE
     }
 }
 

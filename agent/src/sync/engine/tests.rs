@@ -128,6 +128,21 @@ async fn a_honeycomb_that_has_fallen_silent_hides_no_head_of_peers() {
     }
 }
 
+#[tokio::test]
+async fn a_honeycomb_is_not_silent_while_commits_are_held() {
+    let home = Home::new();
+    let mut replica = home.started(settings());
+    send(&mut replica, 0..150);
+    replica.stop_at(Some(at(149)));
+    let peer: PeerUrl = "http://peer.example:3030".parse().unwrap();
+    let mut engine = engine(sync_settings(&home, std::slice::from_ref(&peer)), replica);
+    says(&mut engine, &peer, at(0), at(499));
+    engine.on_status();
+    engine.progress.since -= FEED_PATIENCE;
+    engine.on_status();
+    assert_eq!(engine.wanted, IntervalSet::default());
+}
+
 /// A voter that answers about blocks once it is let to, and counts the calls.
 struct Voter {
     url: PeerUrl,
