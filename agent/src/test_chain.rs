@@ -4,11 +4,12 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use honeygraph_chain::block::HashedBlock;
+use honeygraph_chain::block::{Block, HashedBlock};
 use honeygraph_chain::checkpoint::PreviousRoot;
 use honeygraph_chain::{BlockNumber, ContentId, JsonValue, StateDigest};
 use serde::Deserialize;
 
+use crate::ingest::{LastIndex, SourceCursor, SourceEventKind};
 use crate::replica::{FetchedBlock, Replica, ReplicaSettings, StartDocuments};
 use crate::store::{Store, StoreSettings};
 
@@ -121,5 +122,18 @@ impl Home {
         };
         replica.start_from(&documents).unwrap();
         replica
+    }
+}
+
+/// A block as a source sends it.
+pub(crate) fn block_event(block: &Block) -> SourceEventKind {
+    SourceEventKind::Block {
+        number: block.number,
+        operations: block.operations.clone(),
+        timestamp_ms: 5,
+        cursor: SourceCursor {
+            last_index: LastIndex(None),
+            block: block.number,
+        },
     }
 }

@@ -256,6 +256,14 @@ async fn rows<T: DeserializeOwned>(
     Ok(answer.read::<Rows<T>>()?.rows)
 }
 
+/// The nodes of the blocks of a range, by uid.
+fn block_nodes(region: &Region, range: BlockRange) -> BTreeMap<Uid, BlockNumber> {
+    range
+        .iter()
+        .map(|number| (region.block(number), number))
+        .collect()
+}
+
 /// A list of uids, as a question names them.
 fn uid_list(uids: impl IntoIterator<Item = Uid>) -> String {
     let texts: Vec<String> = uids.into_iter().map(|uid| uid.to_string()).collect();
@@ -329,11 +337,7 @@ impl Target for ProjectionStore<DgraphClient> {
     }
 
     async fn blocks(&self, range: BlockRange) -> Result<Vec<StoodBlock>, ProjectionError> {
-        let region = Self::region(self);
-        let numbers: BTreeMap<Uid, BlockNumber> = range
-            .iter()
-            .map(|number| (region.block(number), number))
-            .collect();
+        let numbers = block_nodes(Self::region(self), range);
         let text = format!(
             "{{ rows(func: uid({})) {{ uid {} {} {} {} {} {} {} {} {} }} }}",
             uid_list(numbers.keys().copied()),
@@ -356,11 +360,7 @@ impl Target for ProjectionStore<DgraphClient> {
     }
 
     async fn block_hashes(&self, range: BlockRange) -> Result<Vec<BlockReference>, ProjectionError> {
-        let region = Self::region(self);
-        let numbers: BTreeMap<Uid, BlockNumber> = range
-            .iter()
-            .map(|number| (region.block(number), number))
-            .collect();
+        let numbers = block_nodes(Self::region(self), range);
         let text = format!(
             "{{ rows(func: uid({})) {{ uid {} }} }}",
             uid_list(numbers.keys().copied()),

@@ -15,10 +15,10 @@ use super::weight::StateLimits;
 use super::*;
 use crate::dgraph::client::Value;
 use crate::dgraph::job::{Jobs, Order};
-use crate::ingest::{LastIndex, SourceCursor, SourceEvent, SourceEventKind};
+use crate::ingest::{SourceEvent, SourceEventKind};
 use crate::replica::{FetchedBlock, HistoryOutcome, Replica, ReplicaSettings, ReplicaStatus};
 use crate::store::{Store, StoreSettings};
-use crate::test_chain::{Checkpoint, Home, at, chain, settings};
+use crate::test_chain::{Checkpoint, Home, at, block_event, chain, settings};
 
 /// A log of the first blocks of the chain of the vectors.
 fn log(home: &Home, blocks: usize) -> Replica {
@@ -398,15 +398,7 @@ fn report(log: &mut Replica, source: &str, checkpoint: &Checkpoint) {
 
 /// A source sends a block.
 fn send(log: &mut Replica, source: &str, block: &Block) {
-    let event = SourceEventKind::Block {
-        number: block.number,
-        operations: block.operations.clone(),
-        timestamp_ms: 5,
-        cursor: SourceCursor {
-            last_index: LastIndex(None),
-            block: block.number,
-        },
-    };
+    let event = block_event(block);
     let source = source.parse().unwrap();
     // A time at which every block of the vectors is plausible.
     log.on_source(SourceEvent { source, event }, 1_700_000_000)

@@ -18,9 +18,9 @@ use honeygraph_chain::quorum::{VoterId, Voters};
 use honeygraph_chain::{BlockRange, JsonValue, Operation, Operations, Path};
 
 use super::*;
-use crate::ingest::{LastIndex, SessionId, SourceEvent, SourceEventKind};
+use crate::ingest::{SessionId, SourceEvent, SourceEventKind};
 use crate::store::StoredBlock;
-use crate::test_chain::{Home, at, chain, number, settings};
+use crate::test_chain::{Home, at, block_event, chain, number, settings};
 
 /// A time at which every block of the vectors is plausible.
 const NOW: u64 = 1_700_000_000;
@@ -43,18 +43,6 @@ fn event(replica: &mut Replica, from: &str, event: SourceEventKind) {
             NOW,
         )
         .unwrap();
-}
-
-fn block_event(block: &Block) -> SourceEventKind {
-    SourceEventKind::Block {
-        number: block.number,
-        operations: block.operations.clone(),
-        timestamp_ms: 5,
-        cursor: SourceCursor {
-            last_index: LastIndex(None),
-            block: block.number,
-        },
-    }
 }
 
 /// A source sends the blocks at these places of the chain.

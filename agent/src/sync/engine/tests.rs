@@ -10,14 +10,14 @@ use honeygraph_chain::quorum::{VoterId, Voters};
 use super::mode::FEED_PATIENCE;
 use super::*;
 use crate::config::{History, Start, Verification};
-use crate::ingest::{LastIndex, SessionId, SourceCursor, SourceEvent, SourceEventKind};
+use crate::ingest::{SessionId, SourceEvent, SourceEventKind};
 use crate::peers::PeerUrl;
 use crate::peers::address_guard::AddressGuard;
 use crate::peers::client::ClientTimeouts;
 use crate::replica::{ExtendOutcome, Replica};
 use crate::sync::fetch::Fetched;
 use crate::sync::handle::{NoConsensus, NotAsked};
-use crate::test_chain::{Home, at, chain, number, settings};
+use crate::test_chain::{Home, at, block_event, chain, number, settings};
 use crate::wire::shapes::{SyncGapsAnswer, SyncResults};
 
 /// Settings of a node that knows these peers.
@@ -81,18 +81,11 @@ fn send(replica: &mut Replica, places: std::ops::Range<usize>) {
     let mut events = vec![SourceEventKind::Connected {
         session: SessionId(1),
     }];
-    events.extend(chain().blocks[places].iter().map(|fetched| {
-        let block = fetched.block.block();
-        SourceEventKind::Block {
-            number: block.number,
-            operations: block.operations.clone(),
-            timestamp_ms: 5,
-            cursor: SourceCursor {
-                last_index: LastIndex(None),
-                block: block.number,
-            },
-        }
-    }));
+    events.extend(
+        chain().blocks[places]
+            .iter()
+            .map(|fetched| block_event(fetched.block.block())),
+    );
     for event in events {
         let source = "one".parse().unwrap();
         replica

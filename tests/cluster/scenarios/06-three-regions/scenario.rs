@@ -117,3 +117,12 @@ pub(super) fn api(stage: &Stage, node: &str, path: &str) -> anyhow::Result<Value
     let answer = stage.run(&["get", "--raw", &path])?;
     serde_json::from_str(&answer).with_context(|| format!("{path}: {answer}"))
 }
+
+/// A line for each agent of a node: what its pod has at a path, and whether it is ready.
+pub(super) fn agents(stage: &Stage, node: &str, path: &str) -> anyhow::Result<String> {
+    let selector = format!("--selector=honeygraph.io/node={node},app.kubernetes.io/component=agent");
+    let output = format!(
+        r#"--output=jsonpath={{range .items[*]}}{{{path}}} {{.status.containerStatuses[0].ready}}{{"\n"}}{{end}}"#
+    );
+    stage.run(&["get", "pods", &selector, &output])
+}

@@ -1,12 +1,14 @@
 //! Operators are killed in the middle of a roll-out, and the one that leads is paused: work goes on.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use rustix::process::Signal;
 
 use super::containers::signal;
-use super::installation::{NAMESPACE, OPERATOR, install};
+use super::installation::{NAMESPACE, install, operators_work};
 use super::stage::Stage;
-use super::three_regions::{agree, holds, start};
+use super::three_regions::{agents, agree, holds, start};
 use super::{Needs, Scenario};
 
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -15,6 +17,9 @@ pub(super) const SCENARIO: Scenario = Scenario {
     labels: &[],
     run,
 };
+
+/// Longest wait for operators that come after others.
+const LONGEST: Duration = Duration::from_mins(3);
 
 fn run(stage: &mut Stage) -> anyhow::Result<()> {
     let images = install(stage)?;
@@ -38,7 +43,7 @@ fn run(stage: &mut Stage) -> anyhow::Result<()> {
     stage.eventually("those that come after them finish it", || {
         rolled_out(stage, "debug")
     })?;
-    operators_work(stage)?;
+    operators_work(stage, LONGEST)?;
 
     let leader = leader(stage)?;
     stage.step(&format!("{leader}, which leads, is paused"), || {
@@ -57,7 +62,7 @@ fn run(stage: &mut Stage) -> anyhow::Result<()> {
         anyhow::ensure!(self::leader(stage)? != leader, "{leader} leads again");
         Ok(())
     })?;
-    operators_work(stage)?;
+    operators_work(stage, LONGEST)?;
     holds(stage, "europe", "Ready")?;
     agree(stage, first)
 }
@@ -83,13 +88,11 @@ fn set_log(stage: &Stage, level: &str) -> anyhow::Result<()> {
 
 /// Whether both agents of europe run with a level of the log, and are ready.
 fn rolled_out(stage: &Stage, level: &str) -> anyhow::Result<()> {
-    let selector = "--selector=honeygraph.io/node=europe,app.kubernetes.io/component=agent";
-    let seen = stage.run(&[
-        "get",
-        "pods",
-        selector,
-        r#"--output=jsonpath={range .items[*]}{.spec.containers[0].env[?(@.name=="LOG")].value} {.status.containerStatuses[0].ready}{"\n"}{end}"#,
-    ])?;
+    let seen = agents(
+        stage,
+        "europe",
+        r#".spec.containers[0].env[?(@.name=="LOG")].value"#,
+    )?;
     let ready = if level == "info" {
         seen.lines()
             .filter(|line| !line.contains("debug") && line.ends_with("true"))
@@ -113,20 +116,6 @@ fn operators(stage: &Stage) -> anyhow::Result<Vec<String>> {
         "--output=jsonpath={.items[*].metadata.name}",
     ])?;
     Ok(names.split_whitespace().map(str::to_owned).collect())
-}
-
-fn operators_work(stage: &Stage) -> anyhow::Result<()> {
-    stage.step("both operators work", || {
-        let question = [
-            "--namespace",
-            NAMESPACE,
-            "rollout",
-            "status",
-            OPERATOR,
-            "--timeout=180s",
-        ];
-        stage.kubectl()?.run(question).map(drop)
-    })
 }
 
 /// The pod that leads.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::installation::install;
 use super::stage::Stage;
-use super::three_regions::{agree, api, start};
+use super::three_regions::{agents, agree, api, start};
 use super::{Needs, Scenario};
 
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -71,13 +71,7 @@ fn read_until(stage: &Stage, end: &AtomicBool, answered: &AtomicU32) -> Vec<Stri
 
 /// Whether both agents of europe are ready with an image.
 fn run_with(stage: &Stage, image: &str) -> anyhow::Result<()> {
-    let selector = "--selector=honeygraph.io/node=europe,app.kubernetes.io/component=agent";
-    let seen = stage.run(&[
-        "get",
-        "pods",
-        selector,
-        r#"--output=jsonpath={range .items[*]}{.spec.containers[0].image} {.status.containerStatuses[0].ready}{"\n"}{end}"#,
-    ])?;
+    let seen = agents(stage, "europe", ".spec.containers[0].image")?;
     let wanted = format!("{image} true");
     anyhow::ensure!(seen.lines().filter(|line| *line == wanted).count() == 2, "{seen}");
     Ok(())

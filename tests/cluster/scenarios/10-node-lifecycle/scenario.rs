@@ -2,7 +2,7 @@
 
 use super::installation::install;
 use super::stage::Stage;
-use super::three_regions::{agree, api, holds, start};
+use super::three_regions::{agents, agree, api, holds, start};
 use super::{Needs, Scenario};
 
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -35,7 +35,7 @@ fn scaled(stage: &Stage) -> anyhow::Result<()> {
             ])
         })?;
         stage.eventually(&format!("it has {replicas}"), || {
-            agents(stage, "europe", replicas)
+            has_agents(stage, "europe", replicas)
         })?;
     }
     Ok(())
@@ -54,14 +54,14 @@ fn suspended(stage: &Stage) -> anyhow::Result<()> {
         let phase = stage.run(&["get", "hgn", "asia", "--output=jsonpath={.status.phase}"])?;
         anyhow::ensure!(phase == "Suspended", "it is {phase}");
         // What it is to have is left as it is.
-        agents(stage, "asia", 1)
+        has_agents(stage, "asia", 1)
     })?;
     stage.step("go on with asia", || suspend(false))?;
-    stage.eventually("it is scaled now", || agents(stage, "asia", 0))?;
+    stage.eventually("it is scaled now", || has_agents(stage, "asia", 0))?;
     stage.step("scale it back", || {
         stage.run(&["scale", "honeygraphnode/asia", "--replicas=1"])
     })?;
-    stage.eventually("it has one again", || agents(stage, "asia", 1))?;
+    stage.eventually("it has one again", || has_agents(stage, "asia", 1))?;
     holds(stage, "asia", "Ready")
 }
 
@@ -81,7 +81,7 @@ fn without_image(stage: &Stage) -> anyhow::Result<()> {
         api(stage, "america", "/api/sync/status").map(drop)
     })?;
     stage.step("it gets the right one", || image("null"))?;
-    stage.eventually("its agent runs", || agents(stage, "europe", 1))
+    stage.eventually("its agent runs", || has_agents(stage, "europe", 1))
 }
 
 fn deleted(stage: &Stage) -> anyhow::Result<()> {
@@ -91,7 +91,7 @@ fn deleted(stage: &Stage) -> anyhow::Result<()> {
         stage.run(&["delete", "hgn", "asia", "--timeout=120s"])
     })?;
     stage.eventually("its pods are gone, its claim is there", || {
-        agents(stage, "asia", 0)?;
+        has_agents(stage, "asia", 0)?;
         anyhow::ensure!(self::volume(stage)? == volume, "another volume");
         Ok(())
     })?;
@@ -127,14 +127,8 @@ fn recreated(manifest: &str, policy: &str) -> anyhow::Result<String> {
 }
 
 /// Whether a node has as many agents, all ready.
-fn agents(stage: &Stage, node: &str, count: usize) -> anyhow::Result<()> {
-    let selector = format!("--selector=honeygraph.io/node={node},app.kubernetes.io/component=agent");
-    let seen = stage.run(&[
-        "get",
-        "pods",
-        &selector,
-        r#"--output=jsonpath={range .items[*]}{.metadata.name} {.status.containerStatuses[0].ready}{"\n"}{end}"#,
-    ])?;
+fn has_agents(stage: &Stage, node: &str, count: usize) -> anyhow::Result<()> {
+    let seen = agents(stage, node, ".metadata.name")?;
     let ready = seen.lines().filter(|line| line.ends_with(" true")).count();
     anyhow::ensure!(ready == count && seen.lines().count() == count, "{seen}");
     Ok(())

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::installation::{NAMESPACE, OPERATOR, install};
+use super::installation::{install, operators_work};
 use super::stage::Stage;
 use super::three_regions::{agree, start};
 use super::{Label, Needs, Scenario};
@@ -47,17 +47,7 @@ fn run(stage: &mut Stage) -> anyhow::Result<()> {
         Ok(())
     })?;
     stage.eventually("the API server answers", || stage.run(&["get", "nodes"]))?;
-    stage.step("the operators work", || {
-        let question = [
-            "--namespace",
-            NAMESPACE,
-            "rollout",
-            "status",
-            OPERATOR,
-            "--timeout=180s",
-        ];
-        stage.kubectl()?.run(question)
-    })?;
+    operators_work(stage, Duration::from_mins(3))?;
     stage.step("a change is carried out", || {
         stage.run(&["scale", "honeygraphnode/europe", "--replicas=2"])
     })?;

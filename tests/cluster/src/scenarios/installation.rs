@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context;
 use honeygraph_test_cluster::{Program, ToolSet, build_programs};
@@ -16,7 +17,7 @@ pub(super) const NAMESPACE: &str = "honeygraph-system";
 const RELEASE: &str = "honeygraph";
 
 /// The operators.
-pub(super) const OPERATOR: &str = "deployment/honeygraph-operator";
+const OPERATOR: &str = "deployment/honeygraph-operator";
 
 /// The images of this checkout, by name.
 #[derive(Clone, Debug)]
@@ -35,18 +36,17 @@ pub(super) fn install(stage: &Stage) -> anyhow::Result<Images> {
     stage.step("helm upgrade --install honeygraph", || {
         helm(stage, &settings(&images))
     })?;
-    stage.step("both operators work", || {
-        let question = [
-            "--namespace",
-            NAMESPACE,
-            "rollout",
-            "status",
-            OPERATOR,
-            "--timeout=120s",
-        ];
-        stage.kubectl()?.run(question)
-    })?;
+    operators_work(stage, Duration::from_mins(2))?;
     Ok(images)
+}
+
+/// Waits until both operators are ready.
+pub(super) fn operators_work(stage: &Stage, longest: Duration) -> anyhow::Result<()> {
+    stage.step("both operators work", || {
+        let timeout = format!("--timeout={}s", longest.as_secs());
+        let question = ["--namespace", NAMESPACE, "rollout", "status", OPERATOR, &timeout];
+        stage.kubectl()?.run(question).map(drop)
+    })
 }
 
 fn load(stage: &Stage) -> anyhow::Result<Images> {
@@ -88,13 +88,27 @@ fn settings(images: &Images) -> Vec<String> {
 
 /// Installs the chart with these settings, or upgrades it; waits for nothing.
 pub(super) fn helm(stage: &Stage, settings: &[String]) -> anyhow::Result<()> {
-    let helm = ToolSet::Helm.build()?.join("helm");
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/honeygraph");
-    let output = Command::new(&helm)
-        .args(["upgrade", "--install", RELEASE])
-        .arg(chart)
-        .args(["--namespace", NAMESPACE, "--create-namespace"])
-        .args(settings)
+    let chart = chart.display().to_string();
+    let mut arguments = vec!["upgrade", "--install", RELEASE, &chart, "--create-namespace"];
+    arguments.extend(settings.iter().map(String::as_str));
+    run_helm(stage, &arguments)
+}
+
+/// Uninstalls the chart, and what it leaves on purpose: the definitions, and with them all nodes.
+pub(super) fn uninstall(stage: &Stage) -> anyhow::Result<()> {
+    run_helm(stage, &["uninstall", RELEASE])?;
+    let definitions = ["honeygraphnodes.honeygraph.io", "checkpoints.honeygraph.io"];
+    let mut delete = vec!["delete", "customresourcedefinition", "--timeout=120s"];
+    delete.extend(definitions);
+    stage.run(&delete).map(drop)
+}
+
+/// Runs helm in the operator's namespace.
+fn run_helm(stage: &Stage, arguments: &[&str]) -> anyhow::Result<()> {
+    let output = Command::new(ToolSet::Helm.build()?.join("helm"))
+        .args(arguments)
+        .args(["--namespace", NAMESPACE])
         .env("KUBECONFIG", stage.cluster()?.kubeconfig())
         .output()
         .context("helm cannot be started")?;
@@ -104,23 +118,4 @@ pub(super) fn helm(stage: &Stage, settings: &[String]) -> anyhow::Result<()> {
         String::from_utf8_lossy(&output.stderr).trim()
     );
     Ok(())
-}
-
-/// Uninstalls the chart, and what it leaves on purpose: the definitions, and with them all nodes.
-pub(super) fn uninstall(stage: &Stage) -> anyhow::Result<()> {
-    let helm = ToolSet::Helm.build()?.join("helm");
-    let output = Command::new(&helm)
-        .args(["uninstall", RELEASE, "--namespace", NAMESPACE])
-        .env("KUBECONFIG", stage.cluster()?.kubeconfig())
-        .output()
-        .context("helm cannot be started")?;
-    anyhow::ensure!(
-        output.status.success(),
-        "helm: {}",
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    let definitions = ["honeygraphnodes.honeygraph.io", "checkpoints.honeygraph.io"];
-    let mut delete = vec!["delete", "customresourcedefinition", "--timeout=120s"];
-    delete.extend(definitions);
-    stage.run(&delete).map(drop)
 }
